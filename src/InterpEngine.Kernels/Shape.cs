@@ -7,7 +7,8 @@ public readonly struct Shape : IEquatable<Shape>
 
     /// <summary>Creates a shape.</summary>
     /// <param name="axes">Lengths, outermost first; none may be negative.</param>
-    /// <exception cref="ArgumentOutOfRangeException">A length is negative, or the element count exceeds 2⁶³.</exception>
+    /// <exception cref="ArgumentOutOfRangeException">A length is negative.</exception>
+    /// <exception cref="OverflowException">The element count exceeds 2⁶³ − 1.</exception>
     public Shape(params ReadOnlySpan<int> axes)
     {
         long count = 1;

@@ -1,0 +1,253 @@
+// The C ABI of InterpEngine's CPU kernels: one shared library, no C++ types, nothing thrown.
+//
+// What each op computes, and in which order it sums, is written in src/InterpEngine.Kernels/Ops/*.cs; the
+// caller has checked the arguments. Rows may have any stride; a null `data` means "not given". fp32 results
+// are bitwise the same for every instruction set and every number of threads.
+#ifndef INTERP_KERNELS_H
+#define INTERP_KERNELS_H
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define IK_API __declspec(dllexport)
+#else
+#define IK_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Raised whenever a struct or the meaning of an argument changes.
+#define IK_ABI_VERSION 1
+
+typedef enum ik_status {
+  IK_OK = 0,
+  IK_OUT_OF_MEMORY = 1,       // scratch memory or a thread could not be had
+  IK_ISA_NOT_PRESENT = 2,     // this machine or this build lacks the instruction set
+  IK_INDEX_OUT_OF_RANGE = 3,  // an id, a position or a target lies past its table
+} ik_status;
+
+// As InterpEngine.Kernels.InstructionSet.
+typedef enum ik_isa { IK_SCALAR = 0, IK_AVX2 = 1, IK_AVX512 = 2 } ik_isa;
+
+// As InterpEngine.Kernels.Activation.
+typedef enum ik_activation {
+  IK_NONE = 0,
+  IK_RELU,
+  IK_GELU,
+  IK_GELU_TANH,
+  IK_QUICK_GELU,
+  IK_SILU,
+  IK_RELU_SQUARED,
+  IK_TANH,
+  IK_SIGMOID,
+} ik_activation;
+
+// Row r begins at data + r * stride.
+typedef struct ik_matrix {
+  float* data;
+  int64_t stride;
+} ik_matrix;
+
+// A packed weight [inner, columns]: panels of 16 columns, [ceil(columns / 16)][inner][16], zeros past the
+// last column, aligned to 64 bytes. The same on every instruction set.
+typedef struct ik_weight {
+  float* data;
+  int64_t inner;
+  int64_t columns;
+} ik_weight;
+
+typedef struct ik_matmul_args {
+  ik_matrix x;
+  ik_weight w;
+  const float* bias;
+  ik_matrix multiply, residual, pre, delta, out;
+  int64_t rows, inner, columns, inner_start, column_start;
+  int32_t activation, reserved;
+} ik_matmul_args;
+
+typedef struct ik_matmul_transposed_args {
+  ik_matrix x;
+  ik_weight w;
+  ik_matrix out;
+  int64_t rows;
+} ik_matmul_transposed_args;
+
+typedef struct ik_norm_args {
+  ik_matrix x;
+  const float* gain;
+  const float* bias;
+  const float* given_scale;
+  ik_matrix given_normalized;
+  float* scale;
+  ik_matrix normalized, out;
+  int64_t rows, columns;
+  int32_t rms;  // else layer norm
+  float epsilon;
+} ik_norm_args;
+
+typedef struct ik_attention_args {
+  const float* q;
+  const float* k;
+  const float* v;
+  const int32_t* spans;
+  const float* given_scores;
+  const float* given_pattern;
+  float* scores;
+  float* pattern;
+  float* z;
+  int64_t batch, queries, heads, kv_heads, head_size, value_size, capacity, keys, window;
+  float scale;
+  int32_t causal;
+} ik_attention_args;
+
+typedef struct ik_rotary_args {
+  const float* x;
+  float* out;
+  const int32_t* positions;
+  const float* cos;
+  const float* sin;
+  int64_t tokens, heads, head_size, pairs, table_rows;
+  int32_t interleaved, reserved;
+} ik_rotary_args;
+
+typedef struct ik_embed_args {
+  const int32_t* ids;
+  ik_weight table;
+  ik_matrix out;
+  int64_t tokens;
+} ik_embed_args;
+
+typedef struct ik_add_args {
+  ik_matrix a, b, out;
+  int64_t rows, columns;
+} ik_add_args;
+
+typedef struct ik_activate_args {
+  ik_matrix x, multiply, out;
+  int64_t rows, columns;
+  int32_t activation, reserved;
+} ik_activate_args;
+
+typedef struct ik_copy_args {
+  ik_matrix from, to;
+  int64_t rows, columns;
+} ik_copy_args;
+
+typedef struct ik_fill_args {
+  ik_matrix out;
+  int64_t rows, columns;
+  float value;
+  int32_t reserved;
+} ik_fill_args;
+
+typedef struct ik_repeat_heads_args {
+  ik_matrix x;
+  float* out;
+  int64_t tokens, heads, columns;
+} ik_repeat_heads_args;
+
+typedef struct ik_sum_heads_args {
+  const float* x;
+  const float* bias;
+  ik_matrix out;
+  int64_t tokens, heads, columns;
+} ik_sum_heads_args;
+
+typedef struct ik_log_probability_args {
+  ik_matrix x;
+  const int32_t* targets;
+  float* out;
+  int64_t rows, columns;
+} ik_log_probability_args;
+
+typedef struct ik_log_softmax_args {
+  ik_matrix x, out;
+  int64_t rows, columns;
+} ik_log_softmax_args;
+
+typedef struct ik_top_k_args {
+  ik_matrix x;
+  float* values;
+  int32_t* indices;
+  int64_t rows, columns, k;
+} ik_top_k_args;
+
+// Numbers as InterpEngine.Kernels.ElementType.
+typedef enum ik_type { IK_F32 = 0, IK_F64 = 1, IK_F16 = 2, IK_BF16 = 3 } ik_type;
+
+typedef struct ik_pack_args {
+  const void* source;  // need not be aligned
+  ik_weight weight;
+  int64_t inner, columns, inner_stride, column_stride, inner_start, column_start;
+  int32_t type, reserved;
+} ik_pack_args;
+
+typedef enum ik_function { IK_EXP = 0, IK_LOG, IK_F_TANH, IK_ERF, IK_F_SIGMOID } ik_function;
+
+// One elementary function on many numbers: for the accuracy tests.
+typedef struct ik_evaluate_args {
+  const float* x;
+  float* out;
+  int64_t count;
+  int32_t function, reserved;
+} ik_evaluate_args;
+
+// Every op, in the order in which ik_struct_size numbers their arguments.
+#define IK_OPS(OP)      \
+  OP(matmul)            \
+  OP(matmul_transposed) \
+  OP(norm)              \
+  OP(attention)         \
+  OP(rotary)            \
+  OP(embed)             \
+  OP(add)               \
+  OP(activate)          \
+  OP(copy)              \
+  OP(fill)              \
+  OP(repeat_heads)      \
+  OP(sum_heads)         \
+  OP(log_probability)   \
+  OP(log_softmax)       \
+  OP(top_k)             \
+  OP(pack)              \
+  OP(evaluate)
+
+// The threads and the instruction set to compute with. Several threads may use one context at the same time.
+typedef struct ik_context ik_context;
+
+IK_API int32_t ik_abi_version(void);
+
+// Bytes of the argument struct of the op with that number in IK_OPS; -1 past the last.
+IK_API int64_t ik_struct_size(int32_t op);
+
+// Whether this build has kernels for the instruction set, and the processor and the operating system support
+// it.
+IK_API int32_t ik_isa_present(int32_t isa);
+
+// CPUs that this process may use: its affinity mask, bounded by the control group's quota.
+IK_API int32_t ik_available_threads(void);
+
+// threads: 0 for ik_available_threads().
+IK_API ik_status ik_context_create(int32_t threads, int32_t isa, ik_context** context);
+IK_API void ik_context_destroy(ik_context* context);
+IK_API int32_t ik_context_threads(const ik_context* context);
+
+// Zeroed memory for a packed weight, null where there is none. It costs address space until it is written.
+IK_API void* ik_weight_allocate(int64_t bytes);
+IK_API void ik_weight_free(void* memory, int64_t bytes);
+
+// Each about 0.3 s on the context's threads: fp32 fused multiply-adds in GFLOP/s, and memory reads in GB/s.
+IK_API ik_status ik_measure_flops(ik_context* context, double* gflops);
+IK_API ik_status ik_measure_bandwidth(ik_context* context, double* gigabytes);
+
+#define IK_DECLARE(name) IK_API ik_status ik_##name(ik_context* context, const ik_##name##_args* args);
+IK_OPS(IK_DECLARE)
+#undef IK_DECLARE
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

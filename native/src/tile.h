@@ -1,0 +1,72 @@
+// The register tile that every product is made of: R rows times P panels of 16 columns, one chain of fused
+// multiply-adds along k for every element. Which tile an element falls into never changes its bits.
+#pragma once
+
+#include "kernels.h"
+
+namespace ik::IK_TARGET {
+
+constexpr int largest_tile =
+    max_tile_rows * max_tile_panels * 16 > 256 ? max_tile_rows* max_tile_panels * 16 : 256;
+
+// How many panels a tile with that many rows has at most: enough chains to hide the latency of an FMA, and
+// few enough registers.
+constexpr int tile_panels(int64_t rows) {
+#if defined(IK_TARGET_AVX512)
+  return rows <= 4 ? 4 : 2;
+#elif defined(IK_TARGET_AVX2)
+  return rows == 1 ? 4 : rows <= 3 ? 2 : 1;
+#else
+  return rows == 1 ? 2 : 1;
+#endif
+}
+
+// One product: acc[r][p][lane] += Σ over k of x[r * x_stride + k] · w[k * k_stride + p * panel_stride +
+// lane].
+struct product {
+  const float* x;
+  int64_t x_stride;
+  const float* w;
+  int64_t k_stride;
+  int64_t panel_stride;
+  int64_t k;
+};
+
+using tile_function = void (*)(const product& t, float* acc, m16 mask);
+
+enum class tile_kind {
+  plain,
+  masked,      // one panel, of which nothing outside the mask is read
+  transposed,  // x is a panel too: x[r + k * 16]
+};
+
+// The tile for 1 ≤ rows ≤ max_tile_rows and 1, 2 or 4 panels, at most tile_panels(rows).
+tile_function find_tile(int64_t rows, int64_t panels, tile_kind kind);
+
+// Up to 16 rows as a panel: to[k * 16 + r] = from[r * stride + k]. The lanes of missing rows are of no
+// meaning.
+IK_INLINE void transpose_rows(const float* from, int64_t stride, int64_t rows, int64_t length, float* to) {
+  int64_t whole = length / 16 * 16;
+  for (int64_t k = 0; k < whole; k += 16) transpose(from + k, stride, rows, to + k * 16);
+  for (int64_t k = whole; k < length; k++) {
+    for (int64_t r = 0; r < 16; r++) to[k * 16 + r] = from[(r < rows ? r : rows - 1) * stride + k];
+  }
+}
+
+// The largest of 4, 2, 1 panels that are left and that the tile may have.
+IK_INLINE int64_t next_panels(int64_t rows, int64_t left) {
+  int64_t panels = tile_panels(rows);
+  while (panels > left) panels /= 2;
+  return panels;
+}
+
+// Rows cut into tiles of nearly the same height.
+struct row_tiles {
+  int64_t rows, count;
+
+  explicit row_tiles(int64_t n) : rows(n), count(divide_up(n, max_tile_rows)) {}
+
+  int64_t begin(int64_t tile) const { return tile * rows / count; }
+};
+
+}  // namespace ik::IK_TARGET

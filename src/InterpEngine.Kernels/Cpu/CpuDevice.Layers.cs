@@ -1,0 +1,74 @@
+namespace InterpEngine.Kernels.Cpu;
+
+public sealed unsafe partial class CpuDevice
+{
+    /// <inheritdoc/>
+    protected override void Execute(in Norm op)
+    {
+        var args = new NormArgs
+        {
+            X = new NativeMatrix(op.X),
+            Gain = HostMemory.AddressOrZero(op.Gain),
+            Bias = HostMemory.AddressOrZero(op.Bias),
+            GivenScale = HostMemory.AddressOrZero(op.GivenScale),
+            GivenNormalized = NativeMatrix.Of(op.GivenNormalized),
+            Scale = HostMemory.AddressOrZero(op.Scale),
+            Normalized = NativeMatrix.Of(op.Normalized),
+            Out = NativeMatrix.Of(op.Out),
+            Rows = op.X.Rows,
+            Columns = op.X.Columns,
+            Rms = op.Kind == NormKind.Rms ? 1 : 0,
+            Epsilon = op.Epsilon,
+        };
+        Finish(NativeMethods.ik_norm(_context, &args), nameof(Norm), in op);
+    }
+
+    /// <inheritdoc/>
+    protected override void Execute(in Rotary op)
+    {
+        var args = new RotaryArgs
+        {
+            X = HostMemory.Address(op.X),
+            Out = HostMemory.Address(op.Out),
+            Positions = HostMemory.Address(op.Positions),
+            Cos = HostMemory.Address(op.Cos),
+            Sin = HostMemory.Address(op.Sin),
+            Tokens = op.Tokens,
+            Heads = op.X.Shape[^2],
+            HeadSize = op.X.Shape[^1],
+            Pairs = op.Cos.Shape[1],
+            TableRows = op.Cos.Shape[0],
+            Interleaved = op.Pairs == RotaryPairs.Interleaved ? 1 : 0,
+        };
+        Finish(NativeMethods.ik_rotary(_context, &args), nameof(Rotary), in op);
+    }
+
+    /// <inheritdoc/>
+    protected override void Execute(in Attention op)
+    {
+        var args = new AttentionArgs
+        {
+            Q = HostMemory.Address(op.Q),
+            K = HostMemory.Address(op.K),
+            V = HostMemory.Address(op.V),
+            Spans = HostMemory.Address(op.Spans),
+            GivenScores = HostMemory.AddressOrZero(op.GivenScores),
+            GivenPattern = HostMemory.AddressOrZero(op.GivenPattern),
+            Scores = HostMemory.AddressOrZero(op.Scores),
+            Pattern = HostMemory.AddressOrZero(op.Pattern),
+            Z = HostMemory.AddressOrZero(op.Z),
+            Batch = op.Q.Shape[0],
+            Queries = op.Q.Shape[1],
+            Heads = op.Q.Shape[2],
+            KvHeads = op.K.Shape[2],
+            HeadSize = op.Q.Shape[3],
+            ValueSize = op.V.Shape[3],
+            Capacity = op.K.Shape[1],
+            Keys = op.Keys,
+            Window = op.Window,
+            Scale = op.Scale,
+            Causal = op.Causal ? 1 : 0,
+        };
+        Finish(NativeMethods.ik_attention(_context, &args), nameof(Attention), in op);
+    }
+}

@@ -1,0 +1,167 @@
+namespace InterpEngine.Kernels.Cpu;
+
+// The argument structs of native/include/interp_kernels.h, field by field. Their sizes are compared when the library is loaded.
+/// <summary>Rows as the library sees them; no data where the argument is not given.</summary>
+internal readonly struct NativeMatrix
+{
+    private readonly nint _data;
+    private readonly long _stride;
+
+    public NativeMatrix(in Matrix matrix)
+    {
+        HostMemory.Check(matrix.Tensor);
+        _data = matrix.Address;
+        _stride = matrix.Stride;
+    }
+
+    public static NativeMatrix Of(in Matrix? matrix) => matrix is { } given ? new NativeMatrix(in given) : default;
+}
+
+/// <summary>A packed weight: address and shape.</summary>
+internal readonly struct NativeWeight
+{
+    private readonly nint _data;
+    private readonly long _inner;
+    private readonly long _columns;
+
+    public NativeWeight(Weight weight)
+    {
+        if (weight is not PackedWeight packed)
+        {
+            throw new ArgumentException($"A weight of type {weight.GetType().Name} was not made by a CPU device.", nameof(weight));
+        }
+
+        _data = packed.Address;
+        _inner = weight.Inner;
+        _columns = weight.Columns;
+    }
+}
+
+internal struct MatMulArgs
+{
+    public NativeMatrix X;
+    public NativeWeight W;
+    public nint Bias;
+    public NativeMatrix Multiply, Residual, Pre, Delta, Out;
+    public long Rows, Inner, Columns, InnerStart, ColumnStart;
+    public int Activation, Reserved;
+}
+
+internal struct MatMulTransposedArgs
+{
+    public NativeMatrix X;
+    public NativeWeight W;
+    public NativeMatrix Out;
+    public long Rows;
+}
+
+internal struct NormArgs
+{
+    public NativeMatrix X;
+    public nint Gain, Bias, GivenScale;
+    public NativeMatrix GivenNormalized;
+    public nint Scale;
+    public NativeMatrix Normalized, Out;
+    public long Rows, Columns;
+    public int Rms;
+    public float Epsilon;
+}
+
+internal struct AttentionArgs
+{
+    public nint Q, K, V, Spans, GivenScores, GivenPattern, Scores, Pattern, Z;
+    public long Batch, Queries, Heads, KvHeads, HeadSize, ValueSize, Capacity, Keys, Window;
+    public float Scale;
+    public int Causal;
+}
+
+internal struct RotaryArgs
+{
+    public nint X, Out, Positions, Cos, Sin;
+    public long Tokens, Heads, HeadSize, Pairs, TableRows;
+    public int Interleaved, Reserved;
+}
+
+internal struct EmbedArgs
+{
+    public nint Ids;
+    public NativeWeight Table;
+    public NativeMatrix Out;
+    public long Tokens;
+}
+
+internal struct AddArgs
+{
+    public NativeMatrix A, B, Out;
+    public long Rows, Columns;
+}
+
+internal struct ActivateArgs
+{
+    public NativeMatrix X, Multiply, Out;
+    public long Rows, Columns;
+    public int Activation, Reserved;
+}
+
+internal struct CopyArgs
+{
+    public NativeMatrix From, To;
+    public long Rows, Columns;
+}
+
+internal struct FillArgs
+{
+    public NativeMatrix Out;
+    public long Rows, Columns;
+    public float Value;
+    public int Reserved;
+}
+
+internal struct RepeatHeadsArgs
+{
+    public NativeMatrix X;
+    public nint Out;
+    public long Tokens, Heads, Columns;
+}
+
+internal struct SumHeadsArgs
+{
+    public nint X, Bias;
+    public NativeMatrix Out;
+    public long Tokens, Heads, Columns;
+}
+
+internal struct LogProbabilityArgs
+{
+    public NativeMatrix X;
+    public nint Targets, Out;
+    public long Rows, Columns;
+}
+
+internal struct LogSoftmaxArgs
+{
+    public NativeMatrix X, Out;
+    public long Rows, Columns;
+}
+
+internal struct TopKArgs
+{
+    public NativeMatrix X;
+    public nint Values, Indices;
+    public long Rows, Columns, K;
+}
+
+internal struct PackArgs
+{
+    public nint Source;
+    public NativeWeight Weight;
+    public long Inner, Columns, InnerStride, ColumnStride, InnerStart, ColumnStart;
+    public int Type, Reserved;
+}
+
+internal struct EvaluateArgs
+{
+    public nint X, Out;
+    public long Count;
+    public int Function, Reserved;
+}

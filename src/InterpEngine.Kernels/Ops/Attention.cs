@@ -1,0 +1,107 @@
+namespace InterpEngine.Kernels;
+
+/// <summary>
+/// Scaled dot-product attention with grouped keys: <c>scores = scale·Q·Kᵀ</c>, masked; <c>pattern = softmax(scores)</c>;
+/// <c>Z = pattern·V</c>.
+/// </summary>
+/// <remarks>
+/// <para>Sequence b's real tokens are keys first ≤ j &lt; end, where (first, end) is row b of <see cref="Spans"/>. Query i of sequence b
+/// stands at key position <c>i + Keys − Q.Shape[1]</c>: the queries are the last tokens. It sees keys from first to its own position
+/// (to end − 1 where the attention is not causal), and of those, with a window w, only the last w up to itself. A query outside its
+/// span sees nothing: its scores are −∞, its pattern and z zero.</para>
+/// <para>Order of summation: a score is one chain of fused multiply-adds from +0 over the head's channels, then one product with the
+/// scale. The sum of a softmax runs in 16 lanes, lane (j − first) mod 16, then the tree; each weight is e^(s − max) divided by that
+/// sum. An element of Z is one chain of fused multiply-adds from +0 over the visible keys in order. A key that a query does not see is
+/// not touched: not even a NaN in it matters.</para>
+/// <para>A stage that is given (<see cref="GivenScores"/>, <see cref="GivenPattern"/>) is not computed: this is how an intervention on
+/// it continues, with the same bits if it changed nothing. Given scores count only where the query sees the key.</para>
+/// </remarks>
+public readonly record struct Attention
+{
+    /// <summary>[batch, queries, heads, head size].</summary>
+    public required Tensor Q { get; init; }
+
+    /// <summary>[batch, capacity, kv heads, head size]; head h of Q reads kv head h / (heads / kv heads).</summary>
+    public required Tensor K { get; init; }
+
+    /// <summary>[batch, capacity, kv heads, value size].</summary>
+    public required Tensor V { get; init; }
+
+    /// <summary>How many keys of the capacity are there, the queries' own among them.</summary>
+    public required int Keys { get; init; }
+
+    /// <summary>I32 [batch, 2]: the first real key of each sequence and the one past its last.</summary>
+    public required Tensor Spans { get; init; }
+
+    /// <summary>Multiplies the dot products.</summary>
+    public required float Scale { get; init; }
+
+    /// <summary>Whether a query sees no later keys. True unless set.</summary>
+    public bool Causal { get; init; } = true;
+
+    /// <summary>How many keys a query sees at most, the last ones up to itself; 0 for all. Later keys too are then unseen.</summary>
+    public int Window { get; init; }
+
+    /// <summary>[batch, heads, queries, keys]: used instead of computed scores; Q and K are then not read.</summary>
+    public Tensor? GivenScores { get; init; }
+
+    /// <summary>[batch, heads, queries, keys]: used instead of the softmax.</summary>
+    public Tensor? GivenPattern { get; init; }
+
+    /// <summary>[batch, heads, queries, keys]: where the masked scores go, if anyone wants them.</summary>
+    public Tensor? Scores { get; init; }
+
+    /// <summary>[batch, heads, queries, keys]: where the pattern goes, if anyone wants it.</summary>
+    public Tensor? Pattern { get; init; }
+
+    /// <summary>[batch, queries, heads, value size], or none where only scores or pattern are wanted.</summary>
+    public Tensor? Z { get; init; }
+
+    /// <summary>Causal attention.</summary>
+    public Attention()
+    {
+    }
+
+    internal void Check()
+    {
+        const string op = nameof(Attention);
+        if (Q.Shape.Rank != 4 || K.Shape.Rank != 4 || V.Shape.Rank != 4)
+        {
+            throw new ArgumentException($"{op}: Q, K and V need four axes, not {Q.Shape}, {K.Shape} and {V.Shape}.");
+        }
+
+        int batch = Q.Shape[0], queries = Q.Shape[1], heads = Q.Shape[2], kvHeads = K.Shape[2];
+        bool fits = K.Shape[0] == batch && V.Shape[0] == batch && K.Shape[1] == V.Shape[1] && V.Shape[2] == kvHeads
+            && K.Shape[3] == Q.Shape[3] && (kvHeads == 0 ? heads == 0 : heads % kvHeads == 0);
+        if (!fits)
+        {
+            throw new ArgumentException($"{op}: Q {Q.Shape}, K {K.Shape} and V {V.Shape} do not fit together.");
+        }
+
+        if (Keys < queries || Keys > K.Shape[1] || Window < 0)
+        {
+            throw new ArgumentException($"{op}: {Keys} keys with {queries} queries, a capacity of {K.Shape[1]} and a window of {Window}.");
+        }
+
+        OpCheck.Indices(op, nameof(Spans), Spans, batch * 2);
+        foreach (Tensor? square in (ReadOnlySpan<Tensor?>)[GivenScores, GivenPattern, Scores, Pattern])
+        {
+            OpCheck.Shape(op, "scores or pattern", square, new Shape(batch, heads, queries, Keys));
+        }
+
+        OpCheck.Shape(op, nameof(Z), Z, new Shape(batch, queries, heads, V.Shape[3]));
+    }
+}
+
+public abstract partial class Device
+{
+    /// <summary>Computes <see cref="Attention"/>.</summary>
+    public void Run(in Attention op)
+    {
+        op.Check();
+        Execute(in op);
+    }
+
+    /// <summary>This device's <see cref="Attention"/>; arguments are checked.</summary>
+    protected abstract void Execute(in Attention op);
+}

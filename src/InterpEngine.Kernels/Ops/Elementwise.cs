@@ -1,0 +1,166 @@
+namespace InterpEngine.Kernels;
+
+/// <summary><c>Out = A + B</c>, one rounding each. Out may be A or B.</summary>
+public readonly record struct Add
+{
+    /// <summary>[rows, columns].</summary>
+    public required Matrix A { get; init; }
+
+    /// <summary>[rows, columns].</summary>
+    public required Matrix B { get; init; }
+
+    /// <summary>[rows, columns].</summary>
+    public required Matrix Out { get; init; }
+
+    internal void Check()
+    {
+        A.Check(nameof(Add), nameof(A), Out.Rows, Out.Columns);
+        B.Check(nameof(Add), nameof(B), Out.Rows, Out.Columns);
+        Out.Check(nameof(Add), nameof(Out), Out.Rows, Out.Columns);
+    }
+}
+
+/// <summary><c>Out = act(X) ⊙ multiply</c>: what a product's epilogue does, with the same bits, where an intervention split it.</summary>
+public readonly record struct Activate
+{
+    /// <summary>[rows, columns].</summary>
+    public required Matrix X { get; init; }
+
+    /// <summary>The non-linearity.</summary>
+    public required Activation Activation { get; init; }
+
+    /// <summary>[rows, columns] or none.</summary>
+    public Matrix? Multiply { get; init; }
+
+    /// <summary>[rows, columns]; may be X or Multiply.</summary>
+    public required Matrix Out { get; init; }
+
+    internal void Check()
+    {
+        X.Check(nameof(Activate), nameof(X), Out.Rows, Out.Columns);
+        Multiply?.Check(nameof(Activate), nameof(Multiply), Out.Rows, Out.Columns);
+        Out.Check(nameof(Activate), nameof(Out), Out.Rows, Out.Columns);
+    }
+}
+
+/// <summary>Copies rows from one place to another, exactly: into a key/value cache, or a slice of positions out of a tensor.</summary>
+public readonly record struct Copy
+{
+    /// <summary>[rows, columns].</summary>
+    public required Matrix From { get; init; }
+
+    /// <summary>[rows, columns]; must not overlap From.</summary>
+    public required Matrix To { get; init; }
+
+    internal void Check()
+    {
+        From.Check(nameof(Copy), nameof(From), To.Rows, To.Columns);
+        To.Check(nameof(Copy), nameof(To), To.Rows, To.Columns);
+    }
+}
+
+/// <summary>Sets every element to a value.</summary>
+public readonly record struct Fill
+{
+    /// <summary>[rows, columns].</summary>
+    public required Matrix Out { get; init; }
+
+    /// <summary>The value.</summary>
+    public required float Value { get; init; }
+
+    internal void Check() => Out.Check(nameof(Fill), nameof(Out), Out.Rows, Out.Columns);
+}
+
+/// <summary>Repeats each row for every head: <c>Out[t, h] = X[t]</c>.</summary>
+public readonly record struct RepeatHeads
+{
+    /// <summary>[tokens, d].</summary>
+    public required Matrix X { get; init; }
+
+    /// <summary>[tokens, heads, d], axes before heads taken together.</summary>
+    public required Tensor Out { get; init; }
+
+    internal void Check() => OpCheck.Heads(nameof(RepeatHeads), Out, X);
+}
+
+/// <summary>Sums over heads: <c>Out[t] = Σₕ X[t, h] + bias</c>, a chain of sums from head 0 on, the bias last.</summary>
+public readonly record struct SumHeads
+{
+    /// <summary>[tokens, heads, d], axes before heads taken together.</summary>
+    public required Tensor X { get; init; }
+
+    /// <summary>[d] or none.</summary>
+    public Tensor? Bias { get; init; }
+
+    /// <summary>[tokens, d].</summary>
+    public required Matrix Out { get; init; }
+
+    internal void Check()
+    {
+        OpCheck.Heads(nameof(SumHeads), X, Out);
+        OpCheck.Vector(nameof(SumHeads), nameof(Bias), Bias, Out.Columns);
+    }
+}
+
+public abstract partial class Device
+{
+    /// <summary>Computes <see cref="Add"/>.</summary>
+    public void Run(in Add op)
+    {
+        op.Check();
+        Execute(in op);
+    }
+
+    /// <summary>Computes <see cref="Activate"/>.</summary>
+    public void Run(in Activate op)
+    {
+        op.Check();
+        Execute(in op);
+    }
+
+    /// <summary>Computes <see cref="Copy"/>.</summary>
+    public void Run(in Copy op)
+    {
+        op.Check();
+        Execute(in op);
+    }
+
+    /// <summary>Computes <see cref="Fill"/>.</summary>
+    public void Run(in Fill op)
+    {
+        op.Check();
+        Execute(in op);
+    }
+
+    /// <summary>Computes <see cref="RepeatHeads"/>.</summary>
+    public void Run(in RepeatHeads op)
+    {
+        op.Check();
+        Execute(in op);
+    }
+
+    /// <summary>Computes <see cref="SumHeads"/>.</summary>
+    public void Run(in SumHeads op)
+    {
+        op.Check();
+        Execute(in op);
+    }
+
+    /// <summary>This device's <see cref="Add"/>; arguments are checked.</summary>
+    protected abstract void Execute(in Add op);
+
+    /// <summary>This device's <see cref="Activate"/>; arguments are checked.</summary>
+    protected abstract void Execute(in Activate op);
+
+    /// <summary>This device's <see cref="Copy"/>; arguments are checked.</summary>
+    protected abstract void Execute(in Copy op);
+
+    /// <summary>This device's <see cref="Fill"/>; arguments are checked.</summary>
+    protected abstract void Execute(in Fill op);
+
+    /// <summary>This device's <see cref="RepeatHeads"/>; arguments are checked.</summary>
+    protected abstract void Execute(in RepeatHeads op);
+
+    /// <summary>This device's <see cref="SumHeads"/>; arguments are checked.</summary>
+    protected abstract void Execute(in SumHeads op);
+}

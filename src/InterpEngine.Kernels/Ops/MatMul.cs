@@ -1,0 +1,113 @@
+namespace InterpEngine.Kernels;
+
+/// <summary>
+/// The matrix product with its epilogue, in one pass over memory:
+/// <c>acc = X·W; pre = acc + bias; delta = act(pre) ⊙ multiply; out = residual + delta</c>.
+/// </summary>
+/// <remarks>
+/// Order of summation: on CPUs element (r, c) is one chain of fused multiply-adds from +0 over k = 0 … K−1, whatever the number of
+/// rows, the tile or the thread. Each step of the epilogue rounds once, in the order above, and steps that are not given are
+/// skipped. So an epilogue gives the same bits as separate ops, and a stored <see cref="Pre"/> or <see cref="Delta"/> costs a store.
+/// <see cref="InnerStart"/> and <see cref="ColumnStart"/> select a rectangle of the weight: one head of an output or input projection.
+/// Out may be Residual or Multiply; nothing else may overlap.
+/// </remarks>
+public readonly record struct MatMul
+{
+    /// <summary>[rows, K].</summary>
+    public required Matrix X { get; init; }
+
+    /// <summary>[K, N], or a larger weight of which the rectangle at (InnerStart, ColumnStart) is used.</summary>
+    public required Weight W { get; init; }
+
+    /// <summary>[N] of this weight's rectangle, or none.</summary>
+    public Tensor? Bias { get; init; }
+
+    /// <summary>Applied after the bias.</summary>
+    public Activation Activation { get; init; }
+
+    /// <summary>[rows, N], multiplied after the activation: the other half of a gated MLP.</summary>
+    public Matrix? Multiply { get; init; }
+
+    /// <summary>[rows, N], added last.</summary>
+    public Matrix? Residual { get; init; }
+
+    /// <summary>[rows, N]: where the values before the activation go, if anyone wants them.</summary>
+    public Matrix? Pre { get; init; }
+
+    /// <summary>[rows, N]: where the values before the residual go, if anyone wants them.</summary>
+    public Matrix? Delta { get; init; }
+
+    /// <summary>[rows, N].</summary>
+    public required Matrix Out { get; init; }
+
+    /// <summary>First row of the weight that is used.</summary>
+    public int InnerStart { get; init; }
+
+    /// <summary>First column of the weight that is used.</summary>
+    public int ColumnStart { get; init; }
+
+    internal void Check()
+    {
+        int rows = X.Rows, n = Out.Columns;
+        X.Check(nameof(MatMul), nameof(X), rows, X.Columns);
+        Out.Check(nameof(MatMul), nameof(Out), rows, n);
+        Multiply?.Check(nameof(MatMul), nameof(Multiply), rows, n);
+        Residual?.Check(nameof(MatMul), nameof(Residual), rows, n);
+        Pre?.Check(nameof(MatMul), nameof(Pre), rows, n);
+        Delta?.Check(nameof(MatMul), nameof(Delta), rows, n);
+        OpCheck.Vector(nameof(MatMul), nameof(Bias), Bias, n);
+        if (InnerStart < 0 || ColumnStart < 0 || X.Columns > W.Inner - InnerStart || n > W.Columns - ColumnStart)
+        {
+            throw new ArgumentException(
+                $"MatMul: a weight [{W.Inner}, {W.Columns}] has no [{X.Columns}, {n}] at ({InnerStart}, {ColumnStart}).");
+        }
+    }
+}
+
+/// <summary>
+/// The product by the transpose, <c>Out = X·Wᵀ</c>: gradients and the directions of direct logit attribution.
+/// </summary>
+/// <remarks>
+/// Order of summation: element (r, k) is summed over n in 16 lanes, lane n mod 16 being a chain of fused multiply-adds from +0, then
+/// the tree of <see cref="Device"/>'s sums.
+/// </remarks>
+public readonly record struct MatMulTransposed
+{
+    /// <summary>[rows, N].</summary>
+    public required Matrix X { get; init; }
+
+    /// <summary>[K, N].</summary>
+    public required Weight W { get; init; }
+
+    /// <summary>[rows, K].</summary>
+    public required Matrix Out { get; init; }
+
+    internal void Check()
+    {
+        X.Check(nameof(MatMulTransposed), nameof(X), X.Rows, W.Columns);
+        Out.Check(nameof(MatMulTransposed), nameof(Out), X.Rows, W.Inner);
+    }
+}
+
+public abstract partial class Device
+{
+    /// <summary>Computes <see cref="MatMul"/>.</summary>
+    public void Run(in MatMul op)
+    {
+        op.Check();
+        Execute(in op);
+    }
+
+    /// <summary>Computes <see cref="MatMulTransposed"/>.</summary>
+    public void Run(in MatMulTransposed op)
+    {
+        op.Check();
+        Execute(in op);
+    }
+
+    /// <summary>This device's <see cref="MatMul"/>; arguments are checked.</summary>
+    protected abstract void Execute(in MatMul op);
+
+    /// <summary>This device's <see cref="MatMulTransposed"/>; arguments are checked.</summary>
+    protected abstract void Execute(in MatMulTransposed op);
+}

@@ -1,0 +1,64 @@
+namespace InterpEngine.Kernels;
+
+/// <summary>Which two channels of a head are rotated together.</summary>
+public enum RotaryPairs
+{
+    /// <summary>Channels i and i + r/2 of the r rotated ones (GPT-NeoX, Llama).</summary>
+    Halves,
+
+    /// <summary>Channels 2i and 2i + 1 (GPT-J, Cohere).</summary>
+    Interleaved,
+}
+
+/// <summary>
+/// Rotary position embedding: the pair (a, b) at angle i becomes <c>(a·cos − b·sin, b·cos + a·sin)</c>; channels past the rotated
+/// ones are copied.
+/// </summary>
+/// <remarks>Each result is one product and one fused multiply-add: <c>fma(−b, sin, a·cos)</c> and <c>fma(a, sin, b·cos)</c>.</remarks>
+public readonly record struct Rotary
+{
+    /// <summary>[tokens, heads, head size], axes before heads taken together.</summary>
+    public required Tensor X { get; init; }
+
+    /// <summary>I32, one for each token: its row in the tables. Negative: the token is padding and is copied.</summary>
+    public required Tensor Positions { get; init; }
+
+    /// <summary>[positions, r/2].</summary>
+    public required Tensor Cos { get; init; }
+
+    /// <summary>[positions, r/2].</summary>
+    public required Tensor Sin { get; init; }
+
+    /// <summary>Which channels form a pair.</summary>
+    public RotaryPairs Pairs { get; init; }
+
+    /// <summary>Like X; may be X.</summary>
+    public required Tensor Out { get; init; }
+
+    internal void Check()
+    {
+        OpCheck.Same(nameof(Rotary), X, Out, nameof(Out));
+        OpCheck.Same(nameof(Rotary), Cos, Sin, nameof(Sin));
+        if (X.Shape.Rank < 2 || Cos.Shape.Rank != 2 || Cos.Shape[1] * 2 > X.Shape[^1])
+        {
+            throw new ArgumentException($"Rotary: tables {Cos.Shape} do not fit X {X.Shape}.");
+        }
+
+        OpCheck.Indices(nameof(Rotary), nameof(Positions), Positions, Tokens);
+    }
+
+    internal int Tokens => X.Shape[^1] == 0 || X.Shape[^2] == 0 ? 0 : (int)(X.Shape.Count / X.Shape[^1] / X.Shape[^2]);
+}
+
+public abstract partial class Device
+{
+    /// <summary>Computes <see cref="Rotary"/>.</summary>
+    public void Run(in Rotary op)
+    {
+        op.Check();
+        Execute(in op);
+    }
+
+    /// <summary>This device's <see cref="Rotary"/>; arguments are checked.</summary>
+    protected abstract void Execute(in Rotary op);
+}

@@ -1,0 +1,145 @@
+namespace InterpEngine.Kernels.Tests.Conformance;
+
+/// <summary>A row's bits do not depend on the rows beside it, on where it lies, or on how a sequence was cut.</summary>
+public sealed class CompanyTests
+{
+    public static IEnumerable<TheoryDataRow<string>> DeviceNames() => Devices.Names();
+
+    [Theory]
+    [MemberData(nameof(DeviceNames))]
+    public void Products(string device)
+    {
+        using var run = new OpRun(Devices.All[device].Value, 1);
+        foreach ((int rows, int inner, int columns) in ((int, int, int)[])[(17, 65, 97), (29, 33, 31), (64, 16, 128)])
+        {
+            Weight weight = run.Weight(run.Values(inner * columns), inner, columns);
+            Tensor bias = run.Tensor(run.Values(columns), columns);
+            Activation[] activations = Enum.GetValues<Activation>();
+            foreach (Activation activation in activations)
+            {
+                RowsAlone(run, rows, inner, columns, (x, output) =>
+                    run.Device.Run(new MatMul { X = x, W = weight, Bias = bias, Activation = activation, Out = output }));
+            }
+
+            RowsAlone(run, rows, columns, inner, (x, output) =>
+                run.Device.Run(new MatMulTransposed { X = x, W = weight, Out = output }));
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(DeviceNames))]
+    public void Rows(string device)
+    {
+        using var run = new OpRun(Devices.All[device].Value, 2);
+        foreach (int width in (int[])[1, 15, 33, 65, 300])
+        {
+            Tensor gain = run.Tensor(run.Values(width), width);
+            foreach (NormKind kind in Enum.GetValues<NormKind>())
+            {
+                RowsAlone(run, 9, width, width, (x, output) =>
+                    run.Device.Run(new Norm { Kind = kind, X = x, Epsilon = 1e-6f, Gain = gain, Bias = gain, Out = output }));
+            }
+
+            RowsAlone(run, 9, width, width, (x, output) => run.Device.Run(new LogSoftmax { X = x, Out = output }));
+        }
+    }
+
+    /// <summary>Each element alone, in the vector's body or in its tail.</summary>
+    [Theory]
+    [MemberData(nameof(DeviceNames))]
+    public void Elements(string device)
+    {
+        using var run = new OpRun(Devices.All[device].Value, 3);
+        foreach (Activation activation in Enum.GetValues<Activation>())
+        {
+            float[] x = run.Values(53).Select(v => v * 9).ToArray();
+            void Activate(Matrix from, Matrix to) => run.Device.Run(new Activate { X = from, Activation = activation, Out = to });
+            float[] together = Output(run, 1, 53, run.Tensor(x, 1, 53), Activate);
+            float[] alone = Output(run, 53, 1, run.Tensor(x, 53, 1), Activate);
+            Assert.Equal(together, alone);
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(DeviceNames))]
+    public void Sequences(string device)
+    {
+        using var run = new OpRun(Devices.All[device].Value, 4);
+        Sequence[] sequences = [.. from length in (int[])[37, 13, 22, 1] select Sequence.Random(run, length)];
+        foreach (int window in (int[])[0, 6, 17])
+        {
+            float[][] batch = Attend(run, sequences, keys: 43, queries: 43, capacity: 64, window);
+            for (int i = 0; i < sequences.Length; i++)
+            {
+                Sequence one = sequences[i];
+                Assert.Equal(batch[i], Attend(run, [one], one.Length, one.Length, one.Length, window)[0]);
+                IEnumerable<int> lengths = Enumerable.Range(1, one.Length);
+                Assert.Equal(batch[i], lengths.SelectMany(n => Attend(run, [one.Take(n)], n, 1, 40, window)[0]));
+                int half = one.Length / 2;
+                float[] first = Attend(run, [one.Take(half)], half, half, 40, window)[0];
+                float[] second = Attend(run, [one], one.Length, one.Length - half, 40, window)[0];
+                Assert.Equal(batch[i], first.Concat(second));
+            }
+        }
+    }
+
+    private static void RowsAlone(OpRun run, int rows, int columns, int outputs, Action<Matrix, Matrix> op)
+    {
+        Tensor x = run.Tensor(run.Values(rows * columns), rows, columns);
+        float[] together = Output(run, rows, outputs, x, op);
+        for (int row = 0; row < rows; row++)
+        {
+            float[] alone = Output(run, 1, outputs, new Matrix(x, row * columns, 1, columns, columns), op);
+            Assert.Equal(together[(row * outputs)..((row + 1) * outputs)], alone);
+        }
+    }
+
+    private static float[] Output(OpRun run, int rows, int columns, Matrix x, Action<Matrix, Matrix> op)
+    {
+        using Tensor output = run.Device.Allocate(ElementType.F32, rows, columns);
+        op(x, output);
+        return output.ToArray<float>();
+    }
+
+    /// <summary>Z of each sequence's last queries, the sequences ending together at <paramref name="keys"/>.</summary>
+    private static float[][] Attend(OpRun run, Sequence[] sequences, int keys, int queries, int capacity, int window)
+    {
+        int batch = sequences.Length;
+        using Tensor q = Place(run, sequences, s => s.Q, queries, queries, Sequence.Heads);
+        using Tensor k = Place(run, sequences, s => s.K, keys, capacity, 1);
+        using Tensor v = Place(run, sequences, s => s.V, keys, capacity, 1);
+        using Tensor spans = run.Device.Upload<int>([.. sequences.SelectMany(s => (int[])[keys - s.Length, keys])], batch, 2);
+        using Tensor z = run.Device.Allocate(ElementType.F32, q.Shape);
+        run.Device.Run(new Attention { Q = q, K = k, V = v, Keys = keys, Spans = spans, Scale = 0.3f, Window = window, Z = z });
+        float[] all = z.ToArray<float>();
+        int token = Sequence.Heads * Sequence.Size;
+        return [.. sequences.Select((s, i) => all.AsSpan(
+            (i * queries + queries - Math.Min(queries, s.Length)) * token, Math.Min(queries, s.Length) * token).ToArray())];
+    }
+
+    /// <summary>The last tokens of each sequence so that they end at <paramref name="end"/>; NaN elsewhere.</summary>
+    private static Tensor Place(
+        OpRun run, Sequence[] sequences, Func<Sequence, float[]> values, int end, int capacity, int heads)
+    {
+        int token = heads * Sequence.Size;
+        float[] placed = [.. Enumerable.Repeat(float.NaN, sequences.Length * capacity * token)];
+        for (int i = 0; i < sequences.Length; i++)
+        {
+            int count = Math.Min(end, sequences[i].Length);
+            values(sequences[i]).AsSpan(^(count * token)..).CopyTo(placed.AsSpan((i * capacity + end - count) * token));
+        }
+
+        return run.Device.Upload<float>(placed, sequences.Length, capacity, heads, Sequence.Size);
+    }
+
+    private sealed record Sequence(int Length, float[] Q, float[] K, float[] V)
+    {
+        public const int Heads = 2;
+        public const int Size = 24;
+
+        public static Sequence Random(OpRun run, int length) =>
+            new(length, run.Values(length * Heads * Size), run.Values(length * Size), run.Values(length * Size));
+
+        public Sequence Take(int n) => new(n, Q[..(n * Heads * Size)], K[..(n * Size)], V[..(n * Size)]);
+    }
+}

@@ -1,0 +1,50 @@
+using InterpEngine.Kernels.Tests.Conformance.Cases;
+
+namespace InterpEngine.Kernels.Tests.Conformance;
+
+/// <summary>Every op on every device present, over the same cases. A new op is one more line in <see cref="Cases"/>.</summary>
+public sealed class ConformanceTests
+{
+    private static readonly Dictionary<string, OpCase> Cases = new[]
+    {
+        MatMulCases.All(),
+        ElementwiseCases.All(),
+        NormCases.All(),
+        RotaryCases.All(),
+        AttentionCases.All(),
+        LogitsCases.All(),
+        EmbedCases.All(),
+    }.SelectMany(cases => cases).ToDictionary(c => c.Name);
+
+    public static IEnumerable<TheoryDataRow<string, string>> CasesAndDevices() =>
+        from name in Cases.Keys
+        from device in Devices.All.Keys.Order()
+        select new TheoryDataRow<string, string>(name, device) { TestDisplayName = $"{name} / {device}" };
+
+    public static IEnumerable<TheoryDataRow<string>> CaseNames() =>
+        Cases.Keys.Select(name => new TheoryDataRow<string>(name) { TestDisplayName = $"{name} / same bits on all cpus" });
+
+    [Theory]
+    [MemberData(nameof(CasesAndDevices))]
+    public void Holds(string name, string device) => Cases[name].Judge(Devices.All[device].Value);
+
+    [Theory]
+    [MemberData(nameof(CaseNames))]
+    public void Has_the_same_bits_on_all_cpus(string name)
+    {
+        int[]? first = null;
+        foreach (Lazy<Device> cpu in Devices.Cpus.Values)
+        {
+            int[] bits = [.. Cases[name].Run(cpu.Value).SelectMany(output => output.Values).Select(Bits)];
+            first ??= bits;
+            int same = first.AsSpan().CommonPrefixLength(bits);
+            Assert.True(same == first.Length, $"{cpu.Value.Name}: element {same} of all outputs differs from the first cpu's.");
+        }
+    }
+
+    [Fact]
+    public void The_native_kernels_are_present() => Assert.NotEmpty(Devices.Cpus);
+
+    /// <summary>A NaN's payload is the processor's own business.</summary>
+    private static int Bits(float value) => BitConverter.SingleToInt32Bits(float.IsNaN(value) ? float.NaN : value);
+}

@@ -1,0 +1,24 @@
+using InterpEngine.Kernels.Cpu;
+
+namespace InterpEngine.Kernels.Tests.Conformance;
+
+/// <summary>The devices present on this machine, each made once. A new kind of device is one more line.</summary>
+internal static class Devices
+{
+    public static readonly Device Reference = Device.Reference();
+
+    /// <summary>By instruction set and threads: an odd number of threads splits work unevenly.</summary>
+    public static readonly IReadOnlyDictionary<string, Lazy<Device>> Cpus =
+        (from instructionSet in CpuDevice.InstructionSets
+         from threads in (int[])[1, 3]
+         let name = $"cpu {instructionSet.ToString().ToLowerInvariant()} {threads} thread{(threads == 1 ? "" : "s")}"
+         select KeyValuePair.Create(name, new Lazy<Device>(() => new CpuDevice(threads, instructionSet)))).ToDictionary();
+
+    public static readonly IReadOnlyDictionary<string, Lazy<Device>> All = new Dictionary<string, Lazy<Device>>(Cpus)
+    {
+        ["reference"] = new(Reference),
+    };
+
+    /// <summary>For theories that run once on every device.</summary>
+    public static IEnumerable<TheoryDataRow<string>> Names() => All.Keys.Order().Select(name => new TheoryDataRow<string>(name));
+}

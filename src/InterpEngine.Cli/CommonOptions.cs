@@ -1,0 +1,87 @@
+using System.CommandLine;
+using System.Globalization;
+using InterpEngine.Kernels;
+using InterpEngine.Kernels.Cpu;
+
+namespace InterpEngine.Cli;
+
+/// <summary>Options that several commands have.</summary>
+internal static class CommonOptions
+{
+    private const string Cpu = "cpu";
+    private const string Reference = "reference";
+
+    /// <summary>Logs to stderr; every command has it.</summary>
+    public static Option<bool> Verbose { get; } = new("--verbose", "-v")
+    {
+        Description = "Log to stderr what is done; show the stack of unexpected failures.",
+        Recursive = true,
+    };
+
+    /// <summary>Where to compute.</summary>
+    public static Option<string> DeviceName { get; } = CreateDevice();
+
+    /// <summary>Threads to compute with.</summary>
+    public static Option<int> Threads { get; } = new Option<int>("--threads")
+    {
+        Description = "Threads to compute with; 0 for as many as there are. Results do not depend on it.",
+        HelpName = "N",
+    }.AtLeast(0);
+
+    /// <summary>Machine-readable results.</summary>
+    public static Option<bool> Json { get; } = new("--json")
+    {
+        Description = "Write the result as JSON (docs/cli.md has the schema).",
+    };
+
+    /// <summary>Adds <c>--device</c> and <c>--threads</c> to a command that computes.</summary>
+    public static void AddDevice(Command command)
+    {
+        command.Options.Add(DeviceName);
+        command.Options.Add(Threads);
+    }
+
+    /// <summary>The device that a command line asks for.</summary>
+    /// <exception cref="DeviceException">It is absent.</exception>
+    public static Device OpenDevice(ParseResult parse, Terminal terminal)
+    {
+        if (parse.GetValue(DeviceName) == Reference)
+        {
+            return Device.Reference();
+        }
+
+        if (!CpuDevice.IsAvailable)
+        {
+            terminal.Note("the native CPU kernels are missing; computing with the plain C# reference, which is slow.");
+            terminal.Error.WriteLine("hint: `interp doctor` says why.");
+        }
+
+        return Device.Cpu(parse.GetValue(Threads));
+    }
+
+    /// <summary>Refuses numbers below a minimum.</summary>
+    public static Option<int> AtLeast(this Option<int> option, int minimum)
+    {
+        option.Validators.Add(result =>
+        {
+            // What is no integer at all is refused by the parser itself.
+            if (result.Tokens is [{ Value: var text }] && int.TryParse(text, CultureInfo.InvariantCulture, out int value)
+                && value < minimum)
+            {
+                result.AddError($"{option.Name} is {value}; expected an integer of at least {minimum}.");
+            }
+        });
+        return option;
+    }
+
+    private static Option<string> CreateDevice()
+    {
+        var option = new Option<string>("--device")
+        {
+            Description = "Where to compute: cpu, or reference (plain C# in double precision, slow).",
+            DefaultValueFactory = _ => Cpu,
+        };
+        option.AcceptOnlyFromAmong(Cpu, Reference);
+        return option;
+    }
+}

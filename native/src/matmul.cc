@@ -77,7 +77,7 @@ struct left_side {
 constexpr int64_t block_tiles = 12;  // most tiles of rows whose sums wait while a stretch of k passes by
 constexpr int64_t block_floats =
     192 << 10;                    // of X, which stay in the second-level cache while all panels pass by
-constexpr int64_t stretch = 256;  // of k: so much of two panels stays in the first-level cache
+constexpr int64_t stretch = 128;  // of k: so much of two panels stays in half of a first-level cache of 32 KiB
 constexpr int64_t left_side_floats = 4 << 20;  // of X are transposed at a time
 
 // One task: rows of tiles [tile, tile_end) times panels [panel, panel_end) of the weight.
@@ -94,16 +94,7 @@ void multiply(const left_side& x, int64_t tile, int64_t tile_end, int64_t panel,
     for (int64_t i = 0; i < (tile_end - tile) * tile_floats; i += 16) store(acc + i, zero());
     for (int64_t k = 0; k < a.inner; k += step) {
       const float* w = weight + panel * panel_stride + k * 16;
-      // While this stretch is used again and again, the next one is fetched: further along k, or of the next
-      // panels.
-      bool last = k + step >= a.inner;
-      int64_t distance = last ? panels * panel_stride - k * 16 : step * 16;
-      int64_t lines = tile_end - tile == 1 || (last && panel + panels >= panel_end) ? 0 : step, fetched = 0;
       for (int64_t t = tile; t < tile_end; t++) {
-        for (int64_t until = lines * (t - tile + 1) / (tile_end - tile); fetched < until; fetched++) {
-          for (int64_t i = 0; i < panels; i++)
-            prefetch_second(w + i * panel_stride + distance + fetched * 16);
-        }
         product p = x.at(t, k);
         p.w = w;
         p.k = least(step, a.inner - k);

@@ -129,9 +129,6 @@ IK_INLINE float largest(v16 a) {
 }
 
 IK_INLINE void prefetch(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
-IK_INLINE void prefetch_second(const float* p) {
-  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
-}
 
 // 8 by 8: to[c * 16 + r] = from[row(first + r) * stride + c].
 IK_INLINE void transpose8(const float* from, int64_t stride, int64_t first, int64_t rows, float* to) {

@@ -78,9 +78,6 @@ IK_INLINE float largest(v16 a) {
 }
 
 IK_INLINE void prefetch(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
-IK_INLINE void prefetch_second(const float* p) {
-  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
-}
 
 IK_INLINE void transpose(const float* from, int64_t stride, int64_t rows, float* to) {
   __m512 a[16], b[16];

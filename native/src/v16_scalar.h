@@ -182,9 +182,8 @@ IK_INLINE void transpose(const float* from, int64_t stride, int64_t rows, float*
   }
 }
 
-// Ask for the cache line at p in the first-level or the second-level cache.
+// Asks for the cache line at p in the first-level cache.
 IK_INLINE void prefetch(const float* p) { __builtin_prefetch(p); }
-IK_INLINE void prefetch_second(const float* p) { __builtin_prefetch(p, 0, 2); }
 
 #undef IK_LANES
 

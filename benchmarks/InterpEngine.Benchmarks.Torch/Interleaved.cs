@@ -1,0 +1,78 @@
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+
+namespace InterpEngine.Benchmarks.Torch;
+
+/// <summary>
+/// Two ways to do the same work, measured in turn, A B A B …, so that whatever else the machine does meets both. BenchmarkDotNet
+/// measures one benchmark to its end before the next; on a shared machine that compares two different minutes.
+/// </summary>
+internal static class Interleaved
+{
+    private const double SampleSeconds = 0.02;
+    private const int FewestRounds = 5;
+    private const int ThreadCpuTime = 3;
+
+    /// <summary>
+    /// Whether to count the CPU time of the calling thread instead of the time that passes: with one thread computing, on Linux, it does
+    /// not see what other programs take away from it, which makes a busy machine's figures useful.
+    /// </summary>
+    public static bool CountsCpuTime { get; set; }
+
+    /// <summary>Both medians, in seconds, of samples that fill about the given time.</summary>
+    public static (double Ours, double Theirs) Measure(Action ours, Action theirs, double seconds)
+    {
+        int oursAtOnce = CallsInSample(ours), theirsAtOnce = CallsInSample(theirs);
+        List<double> oursTimes = [], theirsTimes = [];
+        long begin = Stopwatch.GetTimestamp();
+        while (oursTimes.Count < FewestRounds || Stopwatch.GetElapsedTime(begin).TotalSeconds < seconds)
+        {
+            oursTimes.Add(Sample(ours, oursAtOnce));
+            theirsTimes.Add(Sample(theirs, theirsAtOnce));
+        }
+
+        return (Median(oursTimes), Median(theirsTimes));
+    }
+
+    private static double Sample(Action action, int calls)
+    {
+        // The other side's threads may still be spinning for work, and its data fill the caches: a pause, and a call that does not count.
+        Thread.Sleep(5);
+        action();
+        double begin = Now();
+        for (int i = 0; i < calls; i++)
+        {
+            action();
+        }
+
+        return (Now() - begin) / calls;
+    }
+
+    private static double Now()
+    {
+        if (!CountsCpuTime)
+        {
+            return Stopwatch.GetTimestamp() / (double)Stopwatch.Frequency;
+        }
+
+        var time = new long[2];
+        _ = clock_gettime(ThreadCpuTime, time);
+        return time[0] + time[1] / 1e9;
+    }
+
+    [DllImport("libc")]
+    private static extern int clock_gettime(int clock, [Out] long[] secondsAndNanoseconds);
+
+    private static int CallsInSample(Action action)
+    {
+        Sample(action, 1);
+        return (int)Math.Clamp(SampleSeconds / Sample(action, 1), 1, 1000);
+    }
+
+    private static double Median(List<double> values)
+    {
+        values.Sort();
+        int half = values.Count / 2;
+        return values.Count % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+    }
+}

@@ -1,0 +1,53 @@
+using System.Globalization;
+using InterpEngine.Kernels.Cpu;
+
+namespace InterpEngine.Benchmarks.Torch;
+
+/// <summary>One run of the comparisons: the device, the machine's peaks, and what was measured so far.</summary>
+internal sealed class Session(double secondsEach, int threads) : IDisposable
+{
+    private double _gigaflops, _bandwidth;
+
+    public CpuDevice Device { get; } = new(threads);
+
+    public List<Result> Results { get; } = [];
+
+    /// <summary>Peaks of memory: what, ours, the other's, in bytes.</summary>
+    public List<(string What, long Ours, long? Theirs)> Memory { get; } = [];
+
+    public double Gigaflops => _gigaflops;
+
+    public double Bandwidth => _bandwidth;
+
+    /// <summary>Measures the peaks; a later, higher figure replaces an earlier one, as other programs can only lower them.</summary>
+    public void MeasurePeaks()
+    {
+        _gigaflops = Math.Max(_gigaflops, Device.MeasureGigaflops());
+        _bandwidth = Math.Max(_bandwidth, Device.MeasureBandwidth());
+    }
+
+    public void Measure(Comparison work)
+    {
+        (double ours, double theirs) = Interleaved.Measure(work.Ours, work.Theirs, secondsEach);
+        Add(new Result(work.Work, work.Against, ours, theirs, work.Bar));
+        MeasurePeaks();
+        if (work.OfPeak is { } peak)
+        {
+            Add(new Result(work.Work, "FMA peak", ours, peak.Flops / _gigaflops / 1e9, peak.Bar));
+        }
+
+        if (work.OfBandwidth is { } bandwidth)
+        {
+            Add(new Result(work.Work, "read bandwidth", ours, bandwidth.Bytes / _bandwidth / 1e9, bandwidth.Bar));
+        }
+    }
+
+    public void Dispose() => Device.Dispose();
+
+    private void Add(Result result)
+    {
+        Results.Add(result);
+        Console.Error.WriteLine(string.Create(
+            CultureInfo.InvariantCulture, $"{result.Key}: {result.Ours * 1e3:F2} ms, {result.Theirs * 1e3:F2} ms, ratio {result.Ratio:F2}"));
+    }
+}

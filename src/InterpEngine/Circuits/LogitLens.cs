@@ -72,20 +72,9 @@ public static class LogitLens
 
     private static Tensor Logits(Model model, Tensor residual)
     {
-        (NormWeights norm, Linear unembed) = (model.Weights.LnFinal, model.Weights.Unembed);
         using Tensor normed = model.Device.Allocate(ElementType.F32, residual.Shape);
-        model.Device.Run(new Norm
-        {
-            Kind = model.Description.Norm,
-            X = residual,
-            Epsilon = model.Description.Epsilon,
-            Gain = norm.Gain,
-            Bias = norm.Bias,
-            Out = normed,
-        });
-        Tensor logits = model.Device.Allocate(ElementType.F32, residual.Shape[0], model.Description.Vocabulary);
-        model.Device.Run(new MatMul { X = normed, W = unembed.Weight, Bias = unembed.Bias, Out = logits });
-        return logits;
+        model.Device.Run(model.Weights.LnFinal.Of(residual, model.Description) with { Out = normed });
+        return model.Weights.Logits(normed);
     }
 
     private static void Check(ModelDescription description, Tensor residual, int top)

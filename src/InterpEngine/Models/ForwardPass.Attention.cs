@@ -47,15 +47,7 @@ internal sealed partial class ForwardPass
         {
             result = New(heads, size);
             using Tensor normedHeads = New(heads, width);
-            _device.Run(new Norm
-            {
-                Kind = _description.Norm,
-                X = input,
-                Epsilon = _description.Epsilon,
-                Gain = norm.Gain,
-                Bias = norm.Bias,
-                Out = normedHeads,
-            });
+            _device.Run(norm.Of(input, _description) with { Out = normedHeads });
             for (int head = 0; head < heads; head++)
             {
                 using Tensor? bias = projection.Bias?.Slice(head * size, size);

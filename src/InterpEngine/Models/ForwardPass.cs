@@ -142,12 +142,7 @@ internal sealed partial class ForwardPass : IDisposable
     }
 
     /// <summary>The unembedding: [.., d] to [.., vocabulary].</summary>
-    public Tensor Unembed(Tensor normed)
-    {
-        Tensor logits = _device.Allocate(ElementType.F32, [.. normed.Shape.Axes[..^1], _description.Vocabulary]);
-        _device.Run(new MatMul { X = normed, W = _weights.Unembed.Weight, Bias = _weights.Unembed.Bias, Out = logits });
-        return logits;
-    }
+    public Tensor Unembed(Tensor normed) => _weights.Logits(normed);
 
     /// <summary>
     /// Log-probability of each next token [batch · positions], 0 where there is none. Logits are made some rows at a time: nobody
@@ -288,14 +283,7 @@ internal sealed partial class ForwardPass : IDisposable
         bool split = _hooks.MayReplace(scaleKind, layer) || _hooks.MayReplace(normalizedKind, layer);
         Tensor? scale = split || _hooks.Wants(scaleKind, layer) ? _device.Allocate(ElementType.F32, x.Shape[0], x.Shape[1], 1) : null;
         Tensor? normalized = split || _hooks.Wants(normalizedKind, layer) ? _device.Allocate(ElementType.F32, x.Shape) : null;
-        var op = new Norm
-        {
-            Kind = _description.Norm,
-            X = x,
-            Epsilon = _description.Epsilon,
-            Gain = weights.Gain,
-            Bias = weights.Bias,
-        };
+        Norm op = weights.Of(x, _description);
         if (split)
         {
             _device.Run(op with { Scale = scale });

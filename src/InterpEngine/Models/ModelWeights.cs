@@ -19,6 +19,10 @@ internal sealed record NormWeights(Tensor? Gain, Tensor? Bias) : IDisposable
 {
     public long Bytes => (Gain?.Bytes ?? 0) + (Bias?.Bytes ?? 0);
 
+    /// <summary>This norm of x, its results yet to be asked for.</summary>
+    public Norm Of(Tensor x, ModelDescription model) =>
+        new() { Kind = model.Norm, X = x, Epsilon = model.Epsilon, Gain = Gain, Bias = Bias };
+
     public void Dispose()
     {
         Gain?.Dispose();
@@ -47,6 +51,14 @@ internal sealed record ModelWeights(
 {
     public long Bytes => TokenEmbedding.Bytes + (PositionEmbedding?.Bytes ?? 0) + Blocks.Sum(block => block.Bytes) + LnFinal.Bytes
         + Unembed.Bytes - (Unembed.Weight == TokenEmbedding ? TokenEmbedding.Bytes : 0);
+
+    /// <summary>The unembedding of the final norm's output: [.., d] to [.., vocabulary].</summary>
+    public Tensor Logits(Tensor normed)
+    {
+        Tensor logits = normed.Device.Allocate(ElementType.F32, [.. normed.Shape.Axes[..^1], Unembed.Weight.Columns]);
+        normed.Device.Run(new MatMul { X = normed, W = Unembed.Weight, Bias = Unembed.Bias, Out = logits });
+        return logits;
+    }
 
     public void Dispose()
     {

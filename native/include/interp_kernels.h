@@ -19,7 +19,7 @@ extern "C" {
 #endif
 
 // Raised whenever a struct or the meaning of an argument changes.
-#define IK_ABI_VERSION 1
+#define IK_ABI_VERSION 2
 
 typedef enum ik_status {
   IK_OK = 0,
@@ -94,12 +94,14 @@ typedef struct ik_attention_args {
   const int32_t* spans;
   const float* given_scores;
   const float* given_pattern;
+  const float* slopes;
+  const float* sinks;
   float* scores;
   float* pattern;
   float* z;
   int64_t batch, queries, heads, kv_heads, head_size, value_size, capacity, keys, window;
-  float scale;
-  int32_t causal;
+  float scale, soft_cap;
+  int32_t causal, reserved;
 } ik_attention_args;
 
 typedef struct ik_rotary_args {

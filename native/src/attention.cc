@@ -20,15 +20,15 @@ span visible(const ik_attention_args& a, int64_t b, int64_t i) {
           end = most(first, least(a.keys, a.spans[2 * b + 1]));
   int64_t position = i + a.keys - a.queries;
   if (position < first || position >= end) return {first, first};
-  span s{first, a.causal != 0 ? position + 1 : end};
-  if (a.window > 0) s = {most(first, position - a.window + 1), position + 1};
-  return s;
+  int64_t reach = a.window > 0 ? a.window : a.keys;
+  return {most(first, position - reach + 1), a.causal != 0 ? position + 1 : least(end, position + reach)};
 }
 
 // Rows of one task: head g of group_size at query i is row (i - query) * group_size + g.
 struct block {
   const ik_attention_args& a;
   int64_t batch, kv_head, query, rows, group_size;
+  int64_t first;      // the sequence's first real key
   int64_t base, end;  // keys that some row sees, from the panel on that holds the first of them
   int64_t width;      // floats from one row of scores to the next
   float* scores;      // [rows, width]: column j is key base + j
@@ -61,6 +61,16 @@ span seen_by(const block& t, int64_t from, int64_t to) {
   return all;
 }
 
+// Scores of row r from its dot products with the panel of keys that begins `distance` after the first real
+// key.
+v16 finish_scores(const block& t, int64_t r, int64_t distance, v16 dots) {
+  static const float lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  v16 s = dots * splat(t.a.scale);
+  if (t.a.soft_cap > 0) s = splat(t.a.soft_cap) * tanh(s / splat(t.a.soft_cap));
+  if (t.a.slopes == nullptr) return s;
+  return fma(splat(t.a.slopes[t.head(r)]), splat(static_cast<float>(distance)) + load(lane), s);
+}
+
 // Scores of whole panels; what a row does not see is ignored later.
 void compute_scores(const block& t) {
   int64_t size = t.a.head_size;
@@ -71,7 +81,6 @@ void compute_scores(const block& t) {
   }
 
   alignas(64) float acc[largest_tile];
-  v16 scale = splat(t.a.scale);
   for (int64_t key = t.base, panels; key < t.end; key += panels * 16) {
     panels = next_panels(tallest, divide_up(t.end - key, 16));
     for (int64_t p = 0; p < panels; p++) transpose_keys(t, key + p * 16, t.panels + p * size * 16);
@@ -84,7 +93,8 @@ void compute_scores(const block& t) {
       product p{t.queries + row * size, size, t.panels, 16, size * 16, size};
       find_tile(rows, panels, tile_kind::plain)(p, acc, m16{});
       for (int64_t j = 0; j < rows * panels; j++) {
-        store(t.scores + (row + j / panels) * t.width + column + j % panels * 16, load(acc + j * 16) * scale);
+        int64_t r = row + j / panels, c = column + j % panels * 16;
+        store(t.scores + r * t.width + c, finish_scores(t, r, t.base - t.first + c, load(acc + j * 16)));
       }
     }
   }
@@ -108,14 +118,14 @@ void write_row(const block& t, int64_t r, float* squares, float unseen) {
 }
 
 // One row of scores becomes one of the pattern, in place. Panels count from the first real key, so lanes do
-// too.
-void softmax(float* x, span s) {
+// too. A sink is one more score of the row that gets no weight.
+void softmax(float* x, span s, const float* sink) {
   if (s.empty()) return;
   int64_t begin = s.from / 16 * 16;
   auto inside = [&](int64_t j) { return lanes(most(0, s.from - j), least(16, s.to - j)); };
   auto whole = [&](int64_t j) { return j >= s.from && j + 16 <= s.to; };
 
-  v16 m = splat(-infinity);
+  v16 m = splat(sink == nullptr ? -infinity : *sink);
   for (int64_t j = begin; j < s.to; j += 16) {
     m = max(m, whole(j) ? load(x + j) : select(inside(j), load(x + j), splat(-infinity)));
   }
@@ -127,6 +137,7 @@ void softmax(float* x, span s) {
     total = total + e;
   }
   v16 divisor = splat(sum(total));
+  if (sink != nullptr) divisor = divisor + exp(splat(*sink) - top);
   for (int64_t j = begin; j < s.to; j += 16) store(x + j, load(x + j) / divisor);
 }
 
@@ -185,7 +196,7 @@ void attend(const block& t) {
     if (a.given_pattern != nullptr) {
       read_row(t, r, a.given_pattern);
     } else {
-      softmax(t.scores + r * t.width, t.sees[r]);
+      softmax(t.scores + r * t.width, t.sees[r], a.sinks == nullptr ? nullptr : a.sinks + t.head(r));
     }
     if (a.pattern != nullptr) write_row(t, r, a.pattern, 0.0f);
   }
@@ -215,7 +226,8 @@ bool attend(const ik_attention_args& a, int64_t batch, int64_t kv_head, int64_t 
   int64_t span_floats = rows * static_cast<int64_t>(sizeof(span) / sizeof(float));
   float* memory = thread_scratch(rows * width + panel_floats + query_floats + span_floats);
   if (memory == nullptr) return false;
-  block t{a, batch, kv_head, query, rows, group_size, base, end, width, memory, nullptr, nullptr, nullptr};
+  block t{a,    batch, kv_head, query,  rows,    group_size, first,
+          base, end,   width,   memory, nullptr, nullptr,    nullptr};
   t.panels = t.scores + rows * width;
   t.queries = t.panels + panel_floats;
   t.sees = reinterpret_cast<span*>(t.queries + query_floats);

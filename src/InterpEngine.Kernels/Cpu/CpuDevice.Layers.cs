@@ -54,6 +54,8 @@ public sealed unsafe partial class CpuDevice
             Spans = HostMemory.Address(op.Spans),
             GivenScores = HostMemory.AddressOrZero(op.GivenScores),
             GivenPattern = HostMemory.AddressOrZero(op.GivenPattern),
+            Slopes = HostMemory.AddressOrZero(op.Slopes),
+            Sinks = HostMemory.AddressOrZero(op.Sinks),
             Scores = HostMemory.AddressOrZero(op.Scores),
             Pattern = HostMemory.AddressOrZero(op.Pattern),
             Z = HostMemory.AddressOrZero(op.Z),
@@ -67,6 +69,7 @@ public sealed unsafe partial class CpuDevice
             Keys = op.Keys,
             Window = op.Window,
             Scale = op.Scale,
+            SoftCap = op.SoftCap,
             Causal = op.Causal ? 1 : 0,
         };
         Finish(NativeMethods.ik_attention(_context, &args), nameof(Attention), in op);

@@ -69,10 +69,10 @@ internal struct NormArgs
 
 internal struct AttentionArgs
 {
-    public nint Q, K, V, Spans, GivenScores, GivenPattern, Scores, Pattern, Z;
+    public nint Q, K, V, Spans, GivenScores, GivenPattern, Slopes, Sinks, Scores, Pattern, Z;
     public long Batch, Queries, Heads, KvHeads, HeadSize, ValueSize, Capacity, Keys, Window;
-    public float Scale;
-    public int Causal;
+    public float Scale, SoftCap;
+    public int Causal, Reserved;
 }
 
 internal struct RotaryArgs

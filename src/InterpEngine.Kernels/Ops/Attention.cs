@@ -1,18 +1,19 @@
 namespace InterpEngine.Kernels;
 
 /// <summary>
-/// Scaled dot-product attention with grouped keys: <c>scores = scale·Q·Kᵀ</c>, masked; <c>pattern = softmax(scores)</c>;
-/// <c>Z = pattern·V</c>.
+/// Scaled dot-product attention with grouped keys: <c>scores = scale·Q·Kᵀ</c>, capped, biased by distance and masked;
+/// <c>pattern = softmax(scores)</c>; <c>Z = pattern·V</c>.
 /// </summary>
 /// <remarks>
 /// <para>Sequence b's real tokens are keys first ≤ j &lt; end, where (first, end) is row b of <see cref="Spans"/>. Query i of sequence b
-/// stands at key position <c>i + Keys − Q.Shape[1]</c>: the queries are the last tokens. It sees keys from first to its own position
-/// (to end − 1 where the attention is not causal), and of those, with a window w, only the last w up to itself. A query outside its
-/// span sees nothing: its scores are −∞, its pattern and z zero.</para>
-/// <para>Order of summation: a score is one chain of fused multiply-adds from +0 over the head's channels, then one product with the
-/// scale. The sum of a softmax runs in 16 lanes, lane (j − first) mod 16, then the tree; each weight is e^(s − max) divided by that
-/// sum. An element of Z is one chain of fused multiply-adds from +0 over the visible keys in order. A key that a query does not see is
-/// not touched: not even a NaN in it matters.</para>
+/// stands at key position p = <c>i + Keys − Q.Shape[1]</c>: the queries are the last tokens. It sees keys from first to its own position
+/// (to end − 1 where the attention is not causal), and of those, with a window w, only the ones with |j − p| &lt; w. A query outside
+/// its span sees nothing: its scores are −∞, its pattern and z zero.</para>
+/// <para>Order of summation: a score s is one chain of fused multiply-adds from +0 over the head's channels, then one product with the
+/// scale. A soft-cap c makes it <c>c·tanh(s/c)</c>; then a slope m makes it <c>fma(m, j − first, s)</c>. The sum of a softmax runs in 16
+/// lanes, lane (j − first) mod 16, then the tree; a sink's e^(sink − max) is added last, and max is the largest of scores and sink. Each
+/// weight is e^(s − max) divided by that sum. An element of Z is one chain of fused multiply-adds from +0 over the visible keys in
+/// order. A key that a query does not see is not touched: not even a NaN in it matters.</para>
 /// <para>A stage that is given (<see cref="GivenScores"/>, <see cref="GivenPattern"/>) is not computed: this is how an intervention on
 /// it continues, with the same bits if it changed nothing. Given scores count only where the query sees the key.</para>
 /// </remarks>
@@ -39,8 +40,17 @@ public readonly record struct Attention
     /// <summary>Whether a query sees no later keys. True unless set.</summary>
     public bool Causal { get; init; } = true;
 
-    /// <summary>How many keys a query sees at most, the last ones up to itself; 0 for all. Later keys too are then unseen.</summary>
+    /// <summary>A query sees only keys nearer than this, itself at distance 0; 0 for all.</summary>
     public int Window { get; init; }
+
+    /// <summary>Scores are kept in (−cap, cap) by <c>cap·tanh(s/cap)</c> (Gemma 2); 0 for as they are.</summary>
+    public float SoftCap { get; init; }
+
+    /// <summary>[heads]: what a score grows by from one key to the next (ALiBi: BLOOM, Falcon).</summary>
+    public Tensor? Slopes { get; init; }
+
+    /// <summary>[heads]: one more score of each row of the softmax, whose weight goes nowhere (GPT-OSS).</summary>
+    public Tensor? Sinks { get; init; }
 
     /// <summary>[batch, heads, queries, keys]: used instead of computed scores; Q and K are then not read.</summary>
     public Tensor? GivenScores { get; init; }
@@ -83,6 +93,13 @@ public readonly record struct Attention
             throw new ArgumentException($"{op}: {Keys} keys with {queries} queries, a capacity of {K.Shape[1]} and a window of {Window}.");
         }
 
+        if (!(SoftCap >= 0 && float.IsFinite(SoftCap)))
+        {
+            throw new ArgumentException($"{op}: a soft-cap of {SoftCap}.");
+        }
+
+        OpCheck.Vector(op, nameof(Slopes), Slopes, heads);
+        OpCheck.Vector(op, nameof(Sinks), Sinks, heads);
         OpCheck.Indices(op, nameof(Spans), Spans, batch * 2);
         foreach (Tensor? square in (ReadOnlySpan<Tensor?>)[GivenScores, GivenPattern, Scores, Pattern])
         {

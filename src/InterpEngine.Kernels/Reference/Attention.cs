@@ -54,7 +54,7 @@ public sealed partial class ReferenceDevice
             }
             else
             {
-                Softmax(scores.Slice(first, visible), seen);
+                Softmax(scores.Slice(first, visible), op.Sinks is { } sinks ? All<float>(sinks)[head] : null, seen);
             }
 
             if (op.Pattern is { } wanted)
@@ -78,26 +78,27 @@ public sealed partial class ReferenceDevice
             return (0, 0);
         }
 
-        if (op.Causal || op.Window > 0)
-        {
-            end = position + 1;
-        }
-
-        return (op.Window > 0 ? Math.Max(first, end - op.Window) : first, end);
+        int reach = op.Window > 0 ? op.Window : op.Keys;
+        return (Math.Max(first, position - reach + 1), op.Causal ? position + 1 : (int)Math.Min(end, (long)position + reach));
     }
 
     private static void ComputeScores(in Attention op, int batch, int head, int query, int first, Span<float> scores)
     {
         ReadOnlySpan<float> q = Row(op.Q, (((long)batch * op.Q.Shape[1] + query) * op.Q.Shape[2] + head) * op.Q.Shape[3]);
+        double slope = op.Slopes is { } slopes ? All<float>(slopes)[head] : 0;
+        int distance = first - All<int>(op.Spans)[2 * batch];
         for (int j = 0; j < scores.Length; j++)
         {
-            scores[j] = (float)(Dot(q, HeadOf(op.K, op.Q.Shape[2], batch, first + j, head)) * op.Scale);
+            double score = Dot(q, HeadOf(op.K, op.Q.Shape[2], batch, first + j, head)) * op.Scale;
+            score = op.SoftCap > 0 ? op.SoftCap * Math.Tanh(score / op.SoftCap) : score;
+            scores[j] = (float)(score + slope * (distance + j));
         }
     }
 
-    private static void Softmax(ReadOnlySpan<float> scores, Span<float> pattern)
+    private static void Softmax(ReadOnlySpan<float> scores, float? sink, Span<float> pattern)
     {
-        (double max, double sum) = MaxAndSum(scores);
+        (double max, double sum) = MaxAndSum(scores, sink ?? double.NegativeInfinity);
+        sum += sink is { } score ? Math.Exp(score - max) : 0;
         for (int j = 0; j < scores.Length; j++)
         {
             pattern[j] = (float)(Math.Exp(scores[j] - max) / sum);
@@ -128,10 +129,10 @@ public sealed partial class ReferenceDevice
         return Row(cache, (((long)batch * shape[1] + position) * shape[2] + shared) * shape[3]);
     }
 
-    /// <summary>The largest element, and the sum of e^(x − largest). A NaN reaches the sum.</summary>
-    private static (double Max, double Sum) MaxAndSum(ReadOnlySpan<float> row)
+    /// <summary>The largest element, at least <paramref name="max"/>, and the sum of e^(x − largest). A NaN reaches the sum.</summary>
+    private static (double Max, double Sum) MaxAndSum(ReadOnlySpan<float> row, double max = double.NegativeInfinity)
     {
-        double max = double.NegativeInfinity, sum = 0;
+        double sum = 0;
         foreach (float value in row)
         {
             max = Math.Max(max, value);

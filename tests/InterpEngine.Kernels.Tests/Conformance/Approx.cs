@@ -74,6 +74,8 @@ internal readonly record struct Approx
 
     public static Approx Log(Approx x) => Monotone(x, Math.Log, 2);
 
+    public static Approx Tanh(Approx x) => Monotone(x, Math.Tanh, 4);
+
     public static Approx Apply(Activation activation, Approx x) => activation switch
     {
         Activation.None => x,
@@ -88,8 +90,6 @@ internal readonly record struct Approx
         Activation.Sigmoid => Sigmoid(x),
         _ => throw new ArgumentOutOfRangeException(nameof(activation), activation, null),
     };
-
-    private static Approx Tanh(Approx x) => Monotone(x, Math.Tanh, 4);
 
     private static Approx Sigmoid(Approx x) => Monotone(x, v => 1 / (1 + Math.Exp(-v)), 4);
 

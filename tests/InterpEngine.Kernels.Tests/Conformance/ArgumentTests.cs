@@ -114,6 +114,10 @@ public sealed class ArgumentTests : IDisposable
         Refused("7 keys", () => _device.Run(op with { Keys = 7 }));
         Refused("1 keys", () => _device.Run(op with { Keys = 1 }));
         Refused("a window of -1", () => _device.Run(op with { Window = -1 }));
+        Refused("a soft-cap of -1", () => _device.Run(op with { SoftCap = -1 }));
+        Refused("a soft-cap of NaN", () => _device.Run(op with { SoftCap = float.NaN }));
+        Refused("Slopes", () => _device.Run(op with { Slopes = k }));
+        Refused("Sinks", () => _device.Run(op with { Sinks = k }));
         Refused("Spans", () => _device.Run(op with { Spans = _integers }));
         Refused("scores or pattern", () => _device.Run(op with { Pattern = _small }));
         Refused("Attention: Z", () => _device.Run(op with { Z = k }));

@@ -110,7 +110,9 @@ public sealed class CompanyTests
         using Tensor v = Place(run, sequences, s => s.V, keys, capacity, 1);
         using Tensor spans = run.Device.Upload<int>([.. sequences.SelectMany(s => (int[])[keys - s.Length, keys])], batch, 2);
         using Tensor z = run.Device.Allocate(ElementType.F32, q.Shape);
-        run.Device.Run(new Attention { Q = q, K = k, V = v, Keys = keys, Spans = spans, Scale = 0.3f, Window = window, Z = z });
+        Tensor slopes = run.Tensor([0.5f, 0.03f], 2), sinks = run.Tensor([0.2f, -1], 2);
+        var op = new Attention { Q = q, K = k, V = v, Keys = keys, Spans = spans, Scale = 0.3f, Window = window };
+        run.Device.Run(op with { SoftCap = 0.9f, Slopes = slopes, Sinks = sinks, Z = z });
         float[] all = z.ToArray<float>();
         int token = Sequence.Heads * Sequence.Size;
         return [.. sequences.Select((s, i) => all.AsSpan(

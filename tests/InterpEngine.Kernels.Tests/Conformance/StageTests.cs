@@ -51,6 +51,9 @@ public sealed class StageTests
                 Spans = run.Tensor([0, keys, keys / 3, keys], 2, 2),
                 Scale = 0.7f,
                 Window = 21,
+                SoftCap = 3,
+                Slopes = run.Tensor(run.Values(4), 4),
+                Sinks = run.Tensor(run.Values(4), 4),
             };
             on.Run(op with { Z = whole });
             on.Run(op with { Scores = scores });

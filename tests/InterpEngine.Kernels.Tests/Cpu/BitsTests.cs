@@ -133,6 +133,9 @@ public sealed class BitsTests
             Scale = 0.4f,
             Causal = causal,
             Window = window,
+            SoftCap = size % 2,
+            Slopes = size % 3 == 0 ? run.Tensor(run.Values(heads), heads) : null,
+            Sinks = size % 5 == 0 ? run.Tensor(run.Values(heads), heads) : null,
         };
         Tensor z = run.Tensor(new float[queries * heads * valueSize], 1, queries, heads, valueSize);
         if (!oneByOne)

@@ -30,6 +30,9 @@ internal static class AttentionCases
         public Given Given { get; init; }
         public float Factor { get; init; } = 1;
         public float[] Special { get; init; } = [];
+        public float SoftCap { get; init; }
+        public bool Slopes { get; init; }
+        public bool Sinks { get; init; }
 
         public string Name
         {
@@ -47,6 +50,9 @@ internal static class AttentionCases
                     Padding == Padding.None ? "" : $" padding {Padding.ToString().ToLowerInvariant()}",
                     Given == Given.Nothing ? "" : $" given {Given.ToString().ToLowerInvariant()}",
                     Factor == 1 ? "" : $" times {Factor}",
+                    SoftCap == 0 ? "" : $" cap {SoftCap}",
+                    Slopes ? " slopes" : "",
+                    Sinks ? " sinks" : "",
                     Special.Length == 0 ? "" : " nan inf");
             }
         }
@@ -66,8 +72,8 @@ internal static class AttentionCases
             int position = query + Keys - Queries;
             bool queryIsReal = position >= first && position < end;
             bool keyIsReal = key >= first && key < end;
-            bool notLater = key <= position || (!Causal && Window == 0);
-            return queryIsReal && keyIsReal && notLater && (Window == 0 || key > position - Window);
+            bool near = Window == 0 || Math.Abs(key - position) < Window;
+            return queryIsReal && keyIsReal && near && (key <= position || !Causal);
         }
     }
 
@@ -109,7 +115,24 @@ internal static class AttentionCases
             yield return Case(new(2, 7, 9, 2, 4) { Given = given, Special = special });
         }
 
+        var small = new Setup(3, 20, 37, 4, 8) { Groups = 2, Padding = Padding.Left };
+        Setup[] options =
+        [
+            small with { SoftCap = 0.3f }, small with { SoftCap = 50 }, small with { Slopes = true }, small with { Sinks = true },
+            small with { SoftCap = 2, Slopes = true, Sinks = true },
+        ];
+        foreach (Setup option in options)
+        {
+            yield return Case(option);
+            yield return Case(option with { Causal = false, Padding = Padding.Both });
+            yield return Case(option with { Window = 5, ValueSize = 24 });
+            yield return Case(option with { Queries = 1, Special = special });
+            yield return Case(option with { Queries = 3, Factor = 8, Given = Given.Scores });
+        }
+
         yield return Case(new(2, 70, 70, 4, 32) { Padding = Padding.Left });
+        yield return Case(new(2, 9, 20, 4, 48) { ValueSize = 32 });
+        yield return Case(new(1, 70, 70, 2, 16) { Slopes = true, Sinks = true, Window = 33, Causal = false });
         yield return Case(new(1, 1, 900, 8, 64) { Groups = 4 });
         yield return Case(new(0, 3, 3, 2, 8));
         yield return Case(new(2, 5, 5, 0, 8));
@@ -119,6 +142,7 @@ internal static class AttentionCases
         yield return Case(new(2, 21, 21, 2, 16) { Special = [.. special, 1e30f] });
         float[] nothing = [.. Enumerable.Repeat(float.NegativeInfinity, 15)];
         yield return Case(new(1, 3, 5, 1, 4) { Given = Given.Scores, Special = nothing });
+        yield return Case(new(1, 3, 5, 1, 4) { Given = Given.Scores, Special = nothing, Sinks = true });
     }
 
     private static OpCase Case(Setup s) => new(s.Name, run =>
@@ -130,7 +154,8 @@ internal static class AttentionCases
         float[] given = run.Values(squares).Times(s.Given == Given.Scores ? 4 : 1);
         (s.Given == Given.Nothing ? k : given).With(s.Special);
         Poison(s, q, k, v, given);
-        var truth = new Truth(s, q, k, v, given);
+        float[] slopes = run.Values(s.Heads), sinks = run.Values(s.Heads).Times(3);
+        var truth = new Truth(s, q, k, v, given, slopes, sinks);
         Tensor? square = s.Given == Given.Nothing ? null : run.Tensor(given, s.Batch, s.Heads, s.Queries, s.Keys);
         var shape = new Shape(s.Batch, s.Heads, s.Queries, s.Keys);
         var op = new Attention
@@ -144,6 +169,9 @@ internal static class AttentionCases
             Scale = 1 / MathF.Sqrt(s.Size),
             Causal = s.Causal,
             Window = s.Window,
+            SoftCap = s.SoftCap,
+            Slopes = s.Slopes ? run.Tensor(slopes, s.Heads) : null,
+            Sinks = s.Sinks ? run.Tensor(sinks, s.Heads) : null,
             GivenScores = s.Given == Given.Scores ? square : null,
             GivenPattern = s.Given == Given.Pattern ? square : null,
         };
@@ -193,7 +221,7 @@ internal static class AttentionCases
     }
 
     /// <summary>Scores and pattern of each query and head, computed once.</summary>
-    private sealed class Truth(Setup s, float[] q, float[] k, float[] v, float[] given)
+    private sealed class Truth(Setup s, float[] q, float[] k, float[] v, float[] given, float[] slopes, float[] sinks)
     {
         private readonly Dictionary<int, (Approx[] Scores, Approx[] Pattern)> _rows = [];
 
@@ -210,9 +238,11 @@ internal static class AttentionCases
                     scores[j] = s.Given == Given.Scores ? given[row * s.Keys + j] : Score(b, h, i, j);
                 }
 
-                Approx max = seen.Aggregate((Approx)float.NegativeInfinity, (m, j) => Approx.Max(m, scores[j]));
+                Approx sink = s.Sinks ? sinks[h] : float.NegativeInfinity;
+                Approx max = seen.Aggregate(sink, (m, j) => Approx.Max(m, scores[j]));
                 Approx[] weights = [.. seen.Select(j => Approx.Exp(scores[j] - max))];
                 Approx sum = Approx.Sum(seen.Length, Approx.Lanes(seen.Length), j => weights[j]);
+                sum = s.Sinks ? sum + Approx.Exp(sink - max) : sum;
                 for (int j = 0; j < seen.Length; j++)
                 {
                     pattern[seen[j]] = s.Given == Given.Pattern ? given[row * s.Keys + seen[j]] : weights[j] / sum;
@@ -236,7 +266,9 @@ internal static class AttentionCases
         private Approx Score(int b, int h, int i, int j)
         {
             int query = ((b * s.Queries + i) * s.Heads + h) * s.Size, key = At(b, j, h, s.Size);
-            return Approx.Dot(s.Size, s.Size, c => q[query + c], c => k[key + c]) * (1 / MathF.Sqrt(s.Size));
+            Approx score = Approx.Dot(s.Size, s.Size, c => q[query + c], c => k[key + c]) * (1 / MathF.Sqrt(s.Size));
+            score = s.SoftCap > 0 ? s.SoftCap * Approx.Tanh(score / s.SoftCap) : score;
+            return s.Slopes ? score + (Approx)slopes[h] * (j - s.Span(b).First) : score;
         }
 
         private int At(int b, int j, int h, int size) => ((b * s.Capacity + j) * (s.Heads / s.Groups) + h / s.Groups) * size;

@@ -161,7 +161,7 @@ typedef struct ik_log_probability_args {
   ik_matrix x;
   const int32_t* targets;
   float* out;
-  int64_t rows, columns;
+  int64_t rows, columns, count;
 } ik_log_probability_args;
 
 typedef struct ik_log_softmax_args {

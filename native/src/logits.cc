@@ -27,17 +27,25 @@ normalizer normalize(const float* x, int64_t n) {
 }  // namespace
 
 ik_status log_probability(ik_context& context, const ik_log_probability_args& a) {
-  for (int64_t r = 0; r < a.rows; r++) {
-    if (a.targets[r] >= a.columns) return IK_INDEX_OUT_OF_RANGE;
+  for (int64_t i = 0; i < a.rows * a.count; i++) {
+    if (a.targets[i] >= a.columns) return IK_INDEX_OUT_OF_RANGE;
   }
 
   for_rows(context, a.rows, a.columns, [&](int64_t from, int64_t to) {
     for (int64_t r = from; r < to; r++) {
-      a.out[r] = 0;
-      if (a.targets[r] < 0) continue;
+      const int32_t* targets = a.targets + r * a.count;
+      float* out = a.out + r * a.count;
+      bool any = false;
+      for (int64_t i = 0; i < a.count; i++) {
+        out[i] = 0;
+        any |= targets[i] >= 0;
+      }
+      if (!any) continue;
       const float* x = row(a.x, r);
       normalizer z = normalize(x, a.columns);
-      a.out[r] = x[a.targets[r]] - z.largest - z.log_sum;
+      for (int64_t i = 0; i < a.count; i++) {
+        if (targets[i] >= 0) out[i] = x[targets[i]] - z.largest - z.log_sum;
+      }
     }
   });
   return IK_OK;

@@ -12,6 +12,7 @@ public sealed unsafe partial class CpuDevice
             Out = HostMemory.Address(op.Out),
             Rows = op.X.Rows,
             Columns = op.X.Columns,
+            Count = op.Count,
         };
         Finish(NativeMethods.ik_log_probability(_context, &args), nameof(LogProbability), in op);
     }

@@ -135,7 +135,7 @@ internal struct LogProbabilityArgs
 {
     public NativeMatrix X;
     public nint Targets, Out;
-    public long Rows, Columns;
+    public long Rows, Columns, Count;
 }
 
 internal struct LogSoftmaxArgs

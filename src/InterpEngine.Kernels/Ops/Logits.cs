@@ -10,17 +10,20 @@ public readonly record struct LogProbability
     /// <summary>[rows, vocabulary].</summary>
     public required Matrix X { get; init; }
 
-    /// <summary>I32, one for each row; negative: the row is skipped and gives 0.</summary>
+    /// <summary>I32 [rows], or [rows, n] for several columns of each row; a negative one gives 0.</summary>
     public required Tensor Targets { get; init; }
 
-    /// <summary>[rows].</summary>
+    /// <summary>[rows] or [rows, n], as <see cref="Targets"/>.</summary>
     public required Tensor Out { get; init; }
+
+    /// <summary>Columns that are asked about in each row.</summary>
+    internal int Count => X.Rows == 0 ? 0 : (int)(Targets.Shape.Count / X.Rows);
 
     internal void Check()
     {
         X.Check(nameof(LogProbability), nameof(X), X.Rows, X.Columns);
-        OpCheck.Indices(nameof(LogProbability), nameof(Targets), Targets, X.Rows);
-        OpCheck.Vector(nameof(LogProbability), nameof(Out), Out, X.Rows);
+        OpCheck.Indices(nameof(LogProbability), nameof(Targets), Targets, (long)X.Rows * Count);
+        OpCheck.Vector(nameof(LogProbability), nameof(Out), Out, X.Rows * Count);
     }
 }
 

@@ -7,17 +7,15 @@ public sealed partial class ReferenceDevice
     {
         ReadOnlySpan<int> targets = All<int>(op.Targets);
         Span<float> output = All<float>(op.Out);
+        int count = op.Count;
         for (int row = 0; row < op.X.Rows; row++)
         {
-            if (targets[row] < 0)
-            {
-                output[row] = 0;
-                continue;
-            }
-
             ReadOnlySpan<float> x = Row(op.X, row);
             (double max, double sum) = MaxAndSum(x);
-            output[row] = (float)(x[targets[row]] - max - Math.Log(sum));
+            for (int i = row * count; i < (row + 1) * count; i++)
+            {
+                output[i] = targets[i] < 0 ? 0 : (float)(x[targets[i]] - max - Math.Log(sum));
+            }
         }
     }
 

@@ -9,9 +9,6 @@ namespace InterpEngine.Circuits;
 /// </summary>
 public static class LogitLens
 {
-    /// <summary>Logits held at a time: nobody needs [layers, positions, vocabulary] at once.</summary>
-    private const int LogitsAtOnce = 1 << 24;
-
     /// <summary>Reads predictions off a residual stream.</summary>
     /// <param name="model">The model whose stream it is.</param>
     /// <param name="residual">F32 [.., d]: a captured residual stream or any vectors that could stand there.</param>
@@ -26,48 +23,28 @@ public static class LogitLens
         Check(model.Description, residual, top);
         model.CheckTokens(tokens);
         int rows = checked((int)residual.Shape.Rows), width = model.Description.Width, vocabulary = model.Description.Vocabulary;
-        var reading = new LensReading(new int[rows, top], new float[rows, top], new float[rows, tokens.Length]);
         using Tensor all = residual.Reshape(rows, width);
-        int step = Math.Clamp(LogitsAtOnce / vocabulary, 1, rows);
-        for (int start = 0; start < rows; start += step)
-        {
-            using Tensor part = all.Slice(start, Math.Min(step, rows - start));
-            Read(model, part, start, tokens, reading);
-        }
+        LogitReader reader = LogitReader.Read(model.Device, rows, vocabulary, Part, top, tokens.ToArray());
+        return new LensReading(reader.Top, Exponentials(reader.TopLogProbabilities), Exponentials(reader.LogProbabilities));
 
-        return reading;
+        Tensor Part(int start, int count)
+        {
+            using Tensor part = all.Slice(start, count);
+            return Logits(model, part);
+        }
     }
 
-    private static void Read(Model model, Tensor residual, int start, ReadOnlySpan<int> tokens, LensReading reading)
+    private static float[,] Exponentials(float[,] values)
     {
-        Device device = model.Device;
-        int rows = residual.Shape[0], top = reading.Top.GetLength(1);
-        using Tensor logits = Logits(model, residual);
-        using Tensor log = device.Allocate(ElementType.F32, rows);
-        for (int i = 0; i < tokens.Length; i++)
+        for (int row = 0; row < values.GetLength(0); row++)
         {
-            var wanted = new int[rows];
-            wanted.AsSpan().Fill(tokens[i]);
-            using Tensor targets = device.Upload<int>(wanted, rows);
-            device.Run(new LogProbability { X = logits, Targets = targets, Out = log });
-            float[] values = log.ToArray<float>();
-            for (int row = 0; row < rows; row++)
+            for (int i = 0; i < values.GetLength(1); i++)
             {
-                reading.Probabilities[start + row, i] = MathF.Exp(values[row]);
+                values[row, i] = MathF.Exp(values[row, i]);
             }
         }
 
-        using Tensor best = device.Allocate(ElementType.F32, rows, top), indices = device.Allocate(ElementType.I32, rows, top);
-        device.Run(new LogSoftmax { X = logits, Out = logits });
-        device.Run(new TopK { X = logits, Values = best, Indices = indices });
-        float[] bestValues = best.ToArray<float>();
-        int[] bestTokens = indices.ToArray<int>();
-        for (int i = 0; i < bestTokens.Length; i++)
-        {
-            (int row, int rank) = Math.DivRem(i, top);
-            reading.Top[start + row, rank] = bestTokens[i];
-            reading.TopProbabilities[start + row, rank] = MathF.Exp(bestValues[i]);
-        }
+        return values;
     }
 
     private static Tensor Logits(Model model, Tensor residual)

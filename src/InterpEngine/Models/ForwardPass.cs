@@ -10,9 +10,6 @@ namespace InterpEngine.Models;
 /// </summary>
 internal sealed partial class ForwardPass : IDisposable
 {
-    /// <summary>64 MiB of logits.</summary>
-    private const int LogitsAtOnce = 1 << 24;
-
     private readonly Device _device;
     private readonly ModelDescription _description;
     private readonly ModelWeights _weights;
@@ -143,29 +140,6 @@ internal sealed partial class ForwardPass : IDisposable
 
     /// <summary>The unembedding: [.., d] to [.., vocabulary].</summary>
     public Tensor Unembed(Tensor normed) => _weights.Logits(normed);
-
-    /// <summary>
-    /// Log-probability of each next token [batch · positions], 0 where there is none. Logits are made some rows at a time: nobody
-    /// needs [positions, vocabulary] at once.
-    /// </summary>
-    /// <param name="normed">[batch, positions, d]: the final norm's output.</param>
-    /// <param name="targets">[batch · positions]: the next tokens, −1 where there is none.</param>
-    public float[] NextTokenLogProbabilities(Tensor normed, int[] targets)
-    {
-        using Tensor rows = normed.Reshape(targets.Length, _description.Width);
-        using Tensor ids = _device.Upload<int>(targets, targets.Length);
-        using Tensor result = _device.Allocate(ElementType.F32, targets.Length);
-        int step = Math.Clamp(LogitsAtOnce / _description.Vocabulary, 1, targets.Length);
-        for (int start = 0; start < targets.Length; start += step)
-        {
-            int count = Math.Min(step, targets.Length - start);
-            using Tensor part = rows.Slice(start, count), partIds = ids.Slice(start, count), partResult = result.Slice(start, count);
-            using Tensor logits = Unembed(part);
-            _device.Run(new LogProbability { X = logits, Targets = partIds, Out = partResult });
-        }
-
-        return result.ToArray<float>();
-    }
 
     public void Dispose()
     {

@@ -125,7 +125,7 @@ public sealed partial class Model : IDisposable
             Tensor residual = pass.Blocks(options.StartAtLayer is null ? pass.Embed() : options.Residual!.Share(), from, to);
             RunResult result = options.StopAtLayer is not null
                 ? new RunResult { Residual = residual, Cache = session.Cache }
-                : Finish(pass, residual, tokens, options, session);
+                : pass.Finish(residual, options);
             result.PeakBytes = Device.Arena.PeakBytes - before;
             return result;
         }
@@ -151,64 +151,6 @@ public sealed partial class Model : IDisposable
     {
         _weights.Dispose();
         _rotary?.Dispose();
-    }
-
-    private static RunResult Finish(ForwardPass pass, Tensor residual, TokenBatch tokens, RunOptions options, HookSession session)
-    {
-        if (options.Logits == LogitsWanted.None && !options.Loss && !pass.FinalNormIsObserved)
-        {
-            residual.Dispose();
-            return new RunResult { Cache = session.Cache };
-        }
-
-        using Tensor normed = pass.FinalNorm(residual, lastOnly: options is { Logits: LogitsWanted.Last, Loss: false });
-        Tensor? logits = null;
-        if (options.Logits == LogitsWanted.All)
-        {
-            logits = pass.Unembed(normed);
-            pass.ZeroPadding(logits);
-        }
-        else if (options.Logits == LogitsWanted.Last)
-        {
-            using Tensor last = options.Loss ? pass.LastTokens(normed) : normed.Share();
-            logits = pass.Unembed(last);
-        }
-
-        if (!options.Loss)
-        {
-            return new RunResult { Logits = logits, Cache = session.Cache };
-        }
-
-        int[] targets = NextTokens(tokens);
-        float[] values = pass.NextTokenLogProbabilities(normed, targets);
-        var next = new float[tokens.Batch, tokens.Length - 1];
-        for (int i = 0; i < values.Length; i++)
-        {
-            (int row, int position) = Math.DivRem(i, tokens.Length);
-            if (position < tokens.Length - 1)
-            {
-                next[row, position] = targets[i] < 0 ? float.NaN : values[i];
-            }
-        }
-
-        double sum = values.Where((_, i) => targets[i] >= 0).Sum(value => (double)value);
-        double loss = -sum / targets.Count(target => target >= 0);
-        return new RunResult { Logits = logits, Loss = loss, NextTokenLogProbabilities = next, Cache = session.Cache };
-    }
-
-    /// <summary>[batch · positions]: the token after each real one; −1 at a sequence's last and at padding.</summary>
-    private static int[] NextTokens(TokenBatch tokens)
-    {
-        var next = new int[tokens.Ids.Length];
-        next.AsSpan().Fill(-1);
-        for (int row = 0; row < tokens.Batch; row++)
-        {
-            (int first, int end) = tokens.Spans[row];
-            int start = row * tokens.Length + first;
-            tokens.Ids.Slice(start + 1, end - first - 1).CopyTo(next.AsSpan(start));
-        }
-
-        return next;
     }
 
     private (int From, int To) LayerRange(RunOptions options)
@@ -238,6 +180,11 @@ public sealed partial class Model : IDisposable
             throw new ModelException("There is no next token to compute a loss for.", "Run all layers on a text of at least two tokens.");
         }
 
+        if (options.Predictions is { } predictions)
+        {
+            Check(predictions, options);
+        }
+
         if ((options.StartAtLayer is null) != (options.Residual is null))
         {
             throw new ModelException("StartAtLayer and Residual belong together: one was given without the other.");
@@ -265,6 +212,22 @@ public sealed partial class Model : IDisposable
                 throw new ModelException($"The positions {range} do not lie in a text of {tokens.Length} tokens.", inner: e);
             }
         }
+    }
+
+    private void Check(PredictionOptions predictions, RunOptions options)
+    {
+        if (options.StopAtLayer is not null)
+        {
+            throw new ModelException("A run that stops at a layer predicts nothing.", "Run all layers, or ask for no predictions.");
+        }
+
+        if (predictions.Top < 0 || predictions.Top > Description.Vocabulary)
+        {
+            throw new ModelException(
+                $"The top {predictions.Top} tokens were asked for of a vocabulary of {Description.Vocabulary}.");
+        }
+
+        CheckTokens([.. predictions.Tokens]);
     }
 
     private int[] Encode(string text, bool begin)

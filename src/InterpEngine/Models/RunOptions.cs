@@ -34,6 +34,9 @@ public sealed record RunOptions
     /// <summary>Which logits to compute.</summary>
     public LogitsWanted Logits { get; init; } = LogitsWanted.All;
 
+    /// <summary>What to read off the logits without keeping them; null for nothing.</summary>
+    public PredictionOptions? Predictions { get; init; }
+
     /// <summary>Whether to compute the mean next-token cross-entropy over the real tokens.</summary>
     public bool Loss { get; init; }
 

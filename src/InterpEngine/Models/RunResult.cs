@@ -12,6 +12,9 @@ public sealed class RunResult : IDisposable
     /// <summary>F32 [batch, positions, d]: the residual stream before the block at which the run stopped; null where it ran to the end.</summary>
     public Tensor? Residual { get; init; }
 
+    /// <summary>What was read off the logits; null where nothing was asked for.</summary>
+    public Predictions? Predictions { get; init; }
+
     /// <summary>Mean next-token cross-entropy in nats over the real tokens; null where it was not asked for.</summary>
     public double? Loss { get; init; }
 

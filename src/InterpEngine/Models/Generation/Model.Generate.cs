@@ -29,6 +29,7 @@ public sealed partial class Model
             yield break;
         }
 
+        var candidates = new PredictionOptions { Top = Sampler.Candidates(options, Description.Vocabulary), LastOnly = true };
         Sampler[] samplers = [.. Enumerable.Range(0, prompt.Batch).Select(row => new Sampler(options, row))];
         int[] active = [.. Enumerable.Range(0, prompt.Batch)];
         int[] lengths = [.. prompt.Spans.Select(span => span.End - span.First)];
@@ -39,11 +40,11 @@ public sealed partial class Model
             TokenBatch next = prompt;
             for (int step = 0; step < options.MaxTokens; step++)
             {
-                float[] logits = LastLogits(next, cache, cancellation);
+                Predictions predictions = Predict(next, cache, candidates, cancellation);
                 var tokens = new GeneratedToken?[prompt.Batch];
                 for (int i = 0; i < active.Length; i++)
                 {
-                    tokens[active[i]] = samplers[active[i]].Draw(logits.AsSpan(i * Description.Vocabulary, Description.Vocabulary));
+                    tokens[active[i]] = samplers[active[i]].Draw(predictions, i);
                 }
 
                 yield return tokens;
@@ -72,10 +73,11 @@ public sealed partial class Model
         }
     }
 
-    private float[] LastLogits(TokenBatch tokens, KeyValueCache cache, CancellationToken cancellation)
+    private Predictions Predict(TokenBatch tokens, KeyValueCache cache, PredictionOptions candidates, CancellationToken cancellation)
     {
-        using RunResult result = Run(tokens, new RunOptions { Logits = LogitsWanted.Last, Cache = cache }, cancellation);
-        return result.Logits!.ToArray<float>();
+        var options = new RunOptions { Logits = LogitsWanted.None, Predictions = candidates, Cache = cache };
+        using RunResult result = Run(tokens, options, cancellation);
+        return result.Predictions!;
     }
 
     private bool GoesOn(int id, int length, GenerationOptions options) =>

@@ -1,45 +1,40 @@
 namespace InterpEngine.Models;
 
-/// <summary>Draws the next token of one sequence from its logits.</summary>
+/// <summary>Draws the next token of one sequence from its likeliest ones.</summary>
 internal sealed class Sampler(GenerationOptions options, int sequence)
 {
     // Sequences start from states that SplitMix64 scatters, not from neighbouring ones.
     private ulong _state = Mix(options.Seed + 0x9E3779B97F4A7C15 * (ulong)sequence);
 
-    public GeneratedToken Draw(ReadOnlySpan<float> logits)
+    /// <summary>How many of the likeliest tokens have to be known to draw and to report.</summary>
+    public static int Candidates(GenerationOptions options, int vocabulary)
     {
-        double normalizer = LogSumExp(logits);
-        int id = options.Temperature == 0 ? Likeliest(logits) : Sample(logits);
-        var alternatives = new TokenProbability[Math.Min(options.Alternatives, logits.Length)];
-        int[] order = alternatives.Length == 0 ? [] : Descending(logits);
+        int drawn = options.Temperature == 0 ? 1 : options.TopK == 0 ? vocabulary : options.TopK;
+        return Math.Min(vocabulary, Math.Max(drawn, options.Alternatives));
+    }
+
+    /// <summary>Draws from what the model predicts after the last token of a row of the batch.</summary>
+    public GeneratedToken Draw(Predictions predictions, int row)
+    {
+        int rank = options.Temperature == 0 ? 0 : Sample(predictions.TopLogits, row);
+        var alternatives = new TokenProbability[Math.Min(options.Alternatives, predictions.Top.GetLength(2))];
         for (int i = 0; i < alternatives.Length; i++)
         {
-            alternatives[i] = new TokenProbability(order[i], (float)(logits[order[i]] - normalizer));
+            alternatives[i] = new TokenProbability(predictions.Top[row, 0, i], predictions.TopLogProbabilities[row, 0, i]);
         }
 
-        return new GeneratedToken(id, (float)(logits[id] - normalizer), alternatives);
+        return new GeneratedToken(predictions.Top[row, 0, rank], predictions.TopLogProbabilities[row, 0, rank], alternatives);
     }
 
-    private static int Likeliest(ReadOnlySpan<float> logits)
+    /// <returns>Which of the likeliest tokens was drawn.</returns>
+    private int Sample(float[,,] logits, int row)
     {
-        int best = 0;
-        for (int i = 1; i < logits.Length; i++)
-        {
-            best = logits[i] > logits[best] ? i : best;
-        }
-
-        return best;
-    }
-
-    private int Sample(ReadOnlySpan<float> logits)
-    {
-        int[] order = Descending(logits);
-        int count = options.TopK == 0 ? order.Length : Math.Min(options.TopK, order.Length);
-        double highest = logits[order[0]] / options.Temperature, total = 0;
+        int known = logits.GetLength(2), count = options.TopK == 0 ? known : Math.Min(options.TopK, known);
+        double highest = logits[row, 0, 0] / options.Temperature, total = 0;
         var weights = new double[count];
         for (int i = 0; i < count; i++)
         {
-            total += weights[i] = Math.Exp(logits[order[i]] / options.Temperature - highest);
+            total += weights[i] = Math.Exp(logits[row, 0, i] / options.Temperature - highest);
         }
 
         // The nucleus: the likeliest tokens up to and including the one that reaches top-p.
@@ -56,31 +51,11 @@ internal sealed class Sampler(GenerationOptions options, int sequence)
             left -= weights[i];
             if (left < 0)
             {
-                return order[i];
+                return i;
             }
         }
 
-        return order[kept - 1];
-    }
-
-    /// <summary>Ids by falling logit, of equal ones the lower first.</summary>
-    private static int[] Descending(ReadOnlySpan<float> logits)
-    {
-        float[] values = logits.ToArray();
-        int[] order = [.. Enumerable.Range(0, values.Length)];
-        Array.Sort(order, (a, b) => values[b].CompareTo(values[a]) is var c && c != 0 ? c : a.CompareTo(b));
-        return order;
-    }
-
-    private static double LogSumExp(ReadOnlySpan<float> logits)
-    {
-        double highest = logits[Likeliest(logits)], sum = 0;
-        foreach (float logit in logits)
-        {
-            sum += Math.Exp(logit - highest);
-        }
-
-        return highest + Math.Log(sum);
+        return kept - 1;
     }
 
     /// <summary>SplitMix64 (Steele, Lea and Flood 2014): small, and the same on every platform and version.</summary>

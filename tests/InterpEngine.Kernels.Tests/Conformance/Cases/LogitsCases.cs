@@ -53,6 +53,13 @@ internal static class LogitsCases
                 Targets = run.Tensor(targets, rows),
                 Out = run.Output("log probability", new Shape(rows), r => targets[r] < 0 ? 0 : Truth(r, targets[r])),
             });
+            int[] several = [.. run.Integers(3 * rows, columns).Select((target, i) => i % 4 == 2 ? -1 : target)];
+            run.Device.Run(new LogProbability
+            {
+                X = input,
+                Targets = run.Tensor(several, rows, 3),
+                Out = run.Output("several", new Shape(rows, 3), i => several[i] < 0 ? 0 : Truth(i / 3, several[i])),
+            });
             run.Device.Run(new LogSoftmax { X = input, Out = run.Output("log softmax", rows, columns, layout, Truth) });
             run.Watch("in place", input, Truth);
             run.Device.Run(new LogSoftmax { X = input, Out = input });

@@ -1,0 +1,110 @@
+using InterpEngine.Kernels;
+
+namespace InterpEngine.Models;
+
+/// <summary>From the residual stream after the last block to what was asked for.</summary>
+internal sealed partial class ForwardPass
+{
+    /// <summary>The final norm, the logits and what is read off them. Takes the residual stream over.</summary>
+    public RunResult Finish(Tensor residual, RunOptions options)
+    {
+        PredictionOptions? wanted = options.Predictions;
+        bool readsLast = wanted is { LastOnly: true }, readsAll = wanted is { LastOnly: false } || options.Loss;
+        bool last = readsLast || options.Logits == LogitsWanted.Last, all = readsAll || options.Logits == LogitsWanted.All;
+        if (!last && !all && !FinalNormIsObserved)
+        {
+            residual.Dispose();
+            return new RunResult { Cache = _hooks.Cache };
+        }
+
+        using Tensor normed = FinalNorm(residual, lastOnly: last && !all);
+        using Tensor? lastNormed = !last ? null : all ? LastTokens(normed) : normed.Share();
+        Tensor? logits = options.Logits switch
+        {
+            LogitsWanted.All => Unembed(normed),
+            LogitsWanted.Last => Unembed(lastNormed!),
+            _ => null,
+        };
+        try
+        {
+            int[]? next = options.Loss ? NextTokens() : null;
+            Tensor? allLogits = options.Logits == LogitsWanted.All ? logits : null, lastLogits = allLogits is null ? logits : null;
+            LogitReader? reader = readsAll ? Read(normed, allLogits, readsLast ? null : wanted, next) : null;
+            LogitReader? lastReader = readsLast ? Read(lastNormed!, lastLogits, wanted, null) : null;
+            if (allLogits is not null)
+            {
+                ZeroPadding(allLogits);
+            }
+
+            return new RunResult
+            {
+                Logits = logits,
+                Predictions = wanted is null ? null
+                    : readsLast ? new Predictions(lastReader!, _batch, 1, (_, _) => true)
+                    : new Predictions(reader!, _batch, _length, (row, i) => _positions[row * _length + i] >= 0),
+                Loss = next is null ? null : Loss(reader!.NextLogProbabilities, next),
+                NextTokenLogProbabilities = next is null ? null : NextTokenLogProbabilities(reader!.NextLogProbabilities, next),
+                Cache = _hooks.Cache,
+            };
+        }
+        catch
+        {
+            logits?.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Reads off the logits, which are made some rows at a time where nobody keeps them.</summary>
+    private LogitReader Read(Tensor normed, Tensor? logits, PredictionOptions? wanted, int[]? next)
+    {
+        int count = checked((int)normed.Shape.Rows), vocabulary = _description.Vocabulary;
+        using Tensor rows = normed.Reshape(count, _description.Width);
+        using Tensor? whole = logits?.Reshape(count, vocabulary);
+        return LogitReader.Read(_device, count, vocabulary, Part, wanted?.Top ?? 0, [.. wanted?.Tokens ?? []], next);
+
+        Tensor Part(int start, int length)
+        {
+            _cancellation.ThrowIfCancellationRequested();
+            if (whole is not null)
+            {
+                return whole.Slice(start, length);
+            }
+
+            using Tensor part = rows.Slice(start, length);
+            return Unembed(part);
+        }
+    }
+
+    /// <summary>[batch · positions]: the token after each real one; −1 at a sequence's last and at padding.</summary>
+    private int[] NextTokens()
+    {
+        var next = new int[_batch * _length];
+        next.AsSpan().Fill(-1);
+        for (int row = 0; row < _batch; row++)
+        {
+            (int first, int end) = _tokens.Spans[row];
+            int start = row * _length + first;
+            _tokens.Ids.Slice(start + 1, end - first - 1).CopyTo(next.AsSpan(start));
+        }
+
+        return next;
+    }
+
+    private static double Loss(float[] values, int[] next) =>
+        -values.Where((_, i) => next[i] >= 0).Sum(value => (double)value) / next.Count(token => token >= 0);
+
+    private float[,] NextTokenLogProbabilities(float[] values, int[] next)
+    {
+        var result = new float[_batch, _length - 1];
+        for (int row = 0; row < _batch; row++)
+        {
+            for (int position = 0; position < _length - 1; position++)
+            {
+                int i = row * _length + position;
+                result[row, position] = next[i] < 0 ? float.NaN : values[i];
+            }
+        }
+
+        return result;
+    }
+}

@@ -176,6 +176,37 @@ typedef struct ik_top_k_args {
   int64_t rows, columns, k;
 } ik_top_k_args;
 
+typedef struct ik_route_args {
+  ik_matrix logits;
+  const float* choice_bias;
+  int32_t* indices;
+  float* weights;
+  int64_t rows, experts, k, groups, chosen_groups;
+  int32_t sigmoid;  // else softmax
+  int32_t renormalize;
+  float factor;
+  int32_t reserved;
+} ik_route_args;
+
+typedef struct ik_gather_rows_args {
+  ik_matrix from, out;
+  const int32_t* indices;
+  int64_t from_rows, rows, columns;
+} ik_gather_rows_args;
+
+typedef struct ik_combine_rows_args {
+  ik_matrix x, residual, delta, out;
+  const int32_t* indices;
+  const float* weights;
+  int64_t from_rows, rows, columns, k;
+} ik_combine_rows_args;
+
+typedef struct ik_clamped_swiglu_args {
+  ik_matrix gate, up, out;
+  int64_t rows, columns;
+  float alpha, limit;
+} ik_clamped_swiglu_args;
+
 // Numbers as InterpEngine.Kernels.ElementType.
 typedef enum ik_type { IK_F32 = 0, IK_F64 = 1, IK_F16 = 2, IK_BF16 = 3 } ik_type;
 
@@ -213,6 +244,10 @@ typedef struct ik_evaluate_args {
   OP(log_probability)   \
   OP(log_softmax)       \
   OP(top_k)             \
+  OP(route)             \
+  OP(gather_rows)       \
+  OP(combine_rows)      \
+  OP(clamped_swiglu)    \
   OP(pack)              \
   OP(evaluate)
 

@@ -35,6 +35,18 @@ IK_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 IK_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 IK_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Larger elements have larger keys; NaN has the largest; -0 has that of +0. Below it the column, lower ones
+// larger, so that no two keys of a row are equal.
+IK_INLINE uint64_t key_of(float x, int64_t column) {
+  float y = x + 0.0f;
+  uint32_t b;
+  std::memcpy(&b, &y, 4);
+  b = y != y ? 0xffffffffu : (b >> 31) != 0 ? ~b : b | 0x80000000u;
+  return static_cast<uint64_t>(b) << 32 | (0xffffffffu - static_cast<uint32_t>(column));
+}
+
+IK_INLINE int64_t column_of(uint64_t key) { return 0xffffffffu - static_cast<uint32_t>(key); }
+
 // f(task) for every task on the context's threads. `work` is roughly how many elements or multiply-adds the
 // whole loop touches: below some 10 µs of it, waking a thread costs more than it gains.
 template <class F>

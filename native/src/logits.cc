@@ -66,18 +66,6 @@ ik_status log_softmax(ik_context& context, const ik_log_softmax_args& a) {
 
 namespace {
 
-// Larger elements have larger keys; NaN has the largest; -0 has that of +0. Below it the column, lower ones
-// larger, so that no two keys of a row are equal.
-IK_INLINE uint64_t key_of(float x, int64_t column) {
-  float y = x + 0.0f;
-  uint32_t b;
-  std::memcpy(&b, &y, 4);
-  b = y != y ? 0xffffffffu : (b >> 31) != 0 ? ~b : b | 0x80000000u;
-  return static_cast<uint64_t>(b) << 32 | (0xffffffffu - static_cast<uint32_t>(column));
-}
-
-IK_INLINE int64_t column_of(uint64_t key) { return 0xffffffffu - static_cast<uint32_t>(key); }
-
 // Replaces the smallest key, heap[0], and restores the heap: no key is larger than its children's.
 void replace_smallest(uint64_t* heap, int64_t n, uint64_t key) {
   int64_t i = 0;

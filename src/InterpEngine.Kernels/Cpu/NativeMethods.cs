@@ -26,7 +26,8 @@ internal static unsafe partial class NativeMethods
         Unsafe.SizeOf<MatMulArgs>(), Unsafe.SizeOf<MatMulTransposedArgs>(), Unsafe.SizeOf<NormArgs>(), Unsafe.SizeOf<AttentionArgs>(),
         Unsafe.SizeOf<RotaryArgs>(), Unsafe.SizeOf<EmbedArgs>(), Unsafe.SizeOf<AddArgs>(), Unsafe.SizeOf<ActivateArgs>(),
         Unsafe.SizeOf<CopyArgs>(), Unsafe.SizeOf<FillArgs>(), Unsafe.SizeOf<RepeatHeadsArgs>(), Unsafe.SizeOf<SumHeadsArgs>(),
-        Unsafe.SizeOf<LogProbabilityArgs>(), Unsafe.SizeOf<LogSoftmaxArgs>(), Unsafe.SizeOf<TopKArgs>(), Unsafe.SizeOf<PackArgs>(),
+        Unsafe.SizeOf<LogProbabilityArgs>(), Unsafe.SizeOf<LogSoftmaxArgs>(), Unsafe.SizeOf<TopKArgs>(), Unsafe.SizeOf<RouteArgs>(),
+        Unsafe.SizeOf<GatherRowsArgs>(), Unsafe.SizeOf<CombineRowsArgs>(), Unsafe.SizeOf<ClampedSwigluArgs>(), Unsafe.SizeOf<PackArgs>(),
         Unsafe.SizeOf<EvaluateArgs>(),
     ];
 
@@ -134,6 +135,18 @@ internal static unsafe partial class NativeMethods
 
     [LibraryImport(Library)]
     public static partial Status ik_top_k(ContextHandle context, TopKArgs* args);
+
+    [LibraryImport(Library)]
+    public static partial Status ik_route(ContextHandle context, RouteArgs* args);
+
+    [LibraryImport(Library)]
+    public static partial Status ik_gather_rows(ContextHandle context, GatherRowsArgs* args);
+
+    [LibraryImport(Library)]
+    public static partial Status ik_combine_rows(ContextHandle context, CombineRowsArgs* args);
+
+    [LibraryImport(Library)]
+    public static partial Status ik_clamped_swiglu(ContextHandle context, ClampedSwigluArgs* args);
 
     [LibraryImport(Library)]
     public static partial Status ik_pack(ContextHandle context, PackArgs* args);

@@ -151,6 +151,37 @@ internal struct TopKArgs
     public long Rows, Columns, K;
 }
 
+internal struct RouteArgs
+{
+    public NativeMatrix Logits;
+    public nint ChoiceBias, Indices, Weights;
+    public long Rows, Experts, K, Groups, ChosenGroups;
+    public int Sigmoid, Renormalize;
+    public float Factor;
+    public int Reserved;
+}
+
+internal struct GatherRowsArgs
+{
+    public NativeMatrix From, Out;
+    public nint Indices;
+    public long FromRows, Rows, Columns;
+}
+
+internal struct CombineRowsArgs
+{
+    public NativeMatrix X, Residual, Delta, Out;
+    public nint Indices, Weights;
+    public long FromRows, Rows, Columns, K;
+}
+
+internal struct ClampedSwigluArgs
+{
+    public NativeMatrix Gate, Up, Out;
+    public long Rows, Columns;
+    public float Alpha, Limit;
+}
+
 internal struct PackArgs
 {
     public nint Source;

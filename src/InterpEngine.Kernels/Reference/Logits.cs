@@ -41,14 +41,21 @@ public sealed partial class ReferenceDevice
         for (int row = 0; row < op.X.Rows; row++)
         {
             float[] x = Row(op.X, row).ToArray();
-            int[] order = [.. Enumerable.Range(0, x.Length)];
-            Array.Sort(order, (a, b) => LargestFirst(x[a], x[b]) is var c && c != 0 ? c : a.CompareTo(b));
+            int[] order = Order(x);
             for (int i = 0; i < k; i++)
             {
                 All<float>(op.Values)[row * k + i] = x[order[i]];
                 All<int>(op.Indices)[row * k + i] = order[i];
             }
         }
+    }
+
+    /// <summary>The elements' places, the largest's first, the lower place first of equal ones.</summary>
+    private static int[] Order(float[] x)
+    {
+        int[] order = [.. Enumerable.Range(0, x.Length)];
+        Array.Sort(order, (a, b) => LargestFirst(x[a], x[b]) is var c && c != 0 ? c : a.CompareTo(b));
+        return order;
     }
 
     private static int LargestFirst(float a, float b) => float.IsNaN(a) || float.IsNaN(b)

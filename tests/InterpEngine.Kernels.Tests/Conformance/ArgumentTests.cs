@@ -90,6 +90,39 @@ public sealed class ArgumentTests : IDisposable
     }
 
     [Fact]
+    public void Experts()
+    {
+        using Tensor wide = _device.Allocate(ElementType.F32, 2, 4), three = _device.Allocate(ElementType.F32, 3);
+        using Tensor indices = _device.Allocate(ElementType.I32, 2, 4), two = _device.Upload<int>([0, 4], 2);
+        var op = new Route { Logits = _small, Indices = _integers, Weights = _small, Score = RouterScore.Sigmoid };
+        Refused("Route: weights", () => _device.Run(op with { Indices = indices, Weights = wide }));
+        Refused("Route: Indices", () => _device.Run(op with { Indices = indices }));
+        Refused("Route: ChoiceBias", () => _device.Run(op with { ChoiceBias = _small }));
+        Refused("Route: 1 of 2 groups", () => _device.Run(op with { Groups = 2 }));
+        Refused("Route: 4 of 3 groups", () => _device.Run(op with { Groups = 3, ChosenGroups = 4 }));
+        Refused("neither groups nor a bias", () => _device.Run(op with { Score = RouterScore.Softmax, ChoiceBias = three }));
+        Refused("GatherRows: Indices", () => _device.Run(new GatherRows { From = _large, Indices = _integers, Out = _small }));
+        Refused("GatherRows: From", () => _device.Run(new GatherRows { From = wide, Indices = two, Out = _small }));
+        Refused("CombineRows: Indices", () =>
+            _device.Run(new CombineRows { X = _large, Indices = two, Weights = _small, Out = _small }));
+        Refused("CombineRows: weights", () =>
+            _device.Run(new CombineRows { X = _large, Indices = _integers, Weights = three, Out = _small }));
+        Refused("ClampedSwiglu: a limit of 0", () =>
+            _device.Run(new ClampedSwiglu { Gate = _small, Up = _small, Alpha = 1, Limit = 0, Out = _small }));
+    }
+
+    [Theory]
+    [MemberData(nameof(DeviceNames))]
+    public void Indices_past_the_rows(string device)
+    {
+        Device on = Devices.All[device].Value;
+        using Tensor x = on.Upload<float>([1, 2, 3, 4], 4, 1), y = on.Upload<float>([1, 2], 2, 1), indices = on.Upload<int>([0, 4], 2);
+        Refused("GatherRows: an index lies past", () => on.Run(new GatherRows { From = x, Indices = indices, Out = y }));
+        Refused("CombineRows: an index lies past", () =>
+            on.Run(new CombineRows { X = x, Indices = indices, Weights = y, Out = y }));
+    }
+
+    [Fact]
     public void Rotations()
     {
         using Tensor x = _device.Allocate(ElementType.F32, 5, 2, 3), table = _device.Allocate(ElementType.F32, 9, 2);

@@ -44,6 +44,30 @@ public sealed class CompanyTests
         }
     }
 
+    /// <summary>A row is routed alike alone, and its experts' outputs add up alike wherever they lie.</summary>
+    [Theory]
+    [MemberData(nameof(DeviceNames))]
+    public void Routed_rows(string device)
+    {
+        using var run = new OpRun(Devices.All[device].Value, 5);
+        foreach (RouterScore score in Enum.GetValues<RouterScore>())
+        {
+            RowsAlone(run, 23, 17, 4, (x, output) =>
+            {
+                using Tensor indices = run.Device.Allocate(ElementType.I32, x.Rows, 4);
+                run.Device.Run(new Route { Logits = x, Score = score, Renormalize = true, Indices = indices, Weights = output.Tensor });
+            });
+        }
+
+        Tensor three = run.Tensor(run.Values(3 * 33), 3, 33), weights = run.Tensor(run.Values(3), 1, 3);
+        float[] first = Output(run, 1, 33, three, (x, output) => run.Device.Run(
+            new CombineRows { X = x, Indices = run.Tensor([0, 1, 2], 1, 3), Weights = weights, Out = output }));
+        using Tensor moved = run.Device.Allocate(ElementType.F32, 50, 33);
+        run.Device.Run(new GatherRows { From = three, Indices = run.Tensor([.. Enumerable.Range(0, 50).Select(i => i % 4 - 1)], 50), Out = moved });
+        Assert.Equal(first, Output(run, 1, 33, moved, (x, output) => run.Device.Run(
+            new CombineRows { X = x, Indices = run.Tensor([41, 10, 7], 1, 3), Weights = weights, Out = output })));
+    }
+
     /// <summary>Each element alone, in the vector's body or in its tail.</summary>
     [Theory]
     [MemberData(nameof(DeviceNames))]

@@ -14,6 +14,7 @@ public sealed class ConformanceTests
         AttentionCases.All(),
         LogitsCases.All(),
         EmbedCases.All(),
+        ExpertsCases.All(),
     }.SelectMany(cases => cases).ToDictionary(c => c.Name);
 
     public static IEnumerable<TheoryDataRow<string, string>> CasesAndDevices() =>

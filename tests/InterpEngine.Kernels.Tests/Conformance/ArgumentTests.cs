@@ -106,7 +106,7 @@ public sealed class ArgumentTests : IDisposable
         Refused("CombineRows: Indices", () =>
             _device.Run(new CombineRows { X = _large, Indices = two, Weights = _small, Out = _small }));
         Refused("CombineRows: weights", () =>
-            _device.Run(new CombineRows { X = _large, Indices = _integers, Weights = three, Out = _small }));
+            _device.Run(new CombineRows { X = _large, Indices = _integers, Weights = _small, Out = _large }));
         Refused("ClampedSwiglu: a limit of 0", () =>
             _device.Run(new ClampedSwiglu { Gate = _small, Up = _small, Alpha = 1, Limit = 0, Out = _small }));
     }

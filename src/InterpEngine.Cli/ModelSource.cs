@@ -41,5 +41,5 @@ internal static class ModelSource
     /// <exception cref="InterpException">It cannot be loaded.</exception>
     public static Model Open(string name, Device device, Terminal terminal, CancellationToken cancellation) =>
         terminal.Progress(
-            "Loading the model", report => Model.Load(Resolve(name), device, terminal.Logger, report, cancellation));
+            "Loading the model", report => Model.Load(Resolve(name), device, null, terminal.Logger, report, cancellation));
 }

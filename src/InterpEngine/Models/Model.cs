@@ -61,20 +61,27 @@ public sealed partial class Model : IDisposable
     /// <summary>Loads a model in Hugging Face's layout: config.json, safetensors (one file or shards), tokenizer.json.</summary>
     /// <param name="path">The folder.</param>
     /// <param name="device">Where to run it.</param>
+    /// <param name="options">How to keep it; null for the weights as the checkpoint holds them.</param>
     /// <param name="logger">Told what was loaded; null for nobody.</param>
     /// <param name="progress">Told the share that is loaded, from 0 to 1; null for nobody.</param>
     /// <param name="cancellation">Ends the loading between two pieces of a tensor.</param>
     /// <exception cref="InvalidFileException">A file is missing, broken or hostile.</exception>
     /// <exception cref="ModelException">The architecture is unknown, or settings and checkpoint do not belong together.</exception>
     public static Model Load(
-        string path, Device device, ILogger? logger = null, IProgress<double>? progress = null, CancellationToken cancellation = default)
+        string path,
+        Device device,
+        LoadOptions? options = null,
+        ILogger? logger = null,
+        IProgress<double>? progress = null,
+        CancellationToken cancellation = default)
     {
         ArgumentNullException.ThrowIfNull(path);
         ArgumentNullException.ThrowIfNull(device);
+        options ??= new LoadOptions();
         long start = System.Diagnostics.Stopwatch.GetTimestamp();
         ModelDescription description = ReadDescription(path);
         using Checkpoint checkpoint = Checkpoint.Open(path);
-        ModelWeights weights = WeightLoader.Load(description, checkpoint, device, progress, cancellation);
+        ModelWeights weights = WeightLoader.Load(description, checkpoint, device, options, progress, cancellation);
         if (logger is not null && logger.IsEnabled(LogLevel.Information))
         {
             double seconds = System.Diagnostics.Stopwatch.GetElapsedTime(start).TotalSeconds;

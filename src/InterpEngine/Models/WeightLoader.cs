@@ -1,5 +1,6 @@
 using InterpEngine.Formats;
 using InterpEngine.Kernels;
+using InterpEngine.Models.Processing;
 using static InterpEngine.Models.Parameter;
 
 namespace InterpEngine.Models;
@@ -8,7 +9,7 @@ namespace InterpEngine.Models;
 /// Packs a checkpoint's tensors into a device's weights, straight from the mapped file and giving its pages back as they are read, so
 /// that the peak of memory is the weights. Every tensor must be expected, and every expected one there with the right shape.
 /// </summary>
-internal sealed unsafe class WeightLoader
+internal sealed unsafe partial class WeightLoader
 {
     /// <summary>Pages of the file that may be resident at a time.</summary>
     private const long ChunkBytes = 8 << 20;
@@ -20,8 +21,10 @@ internal sealed unsafe class WeightLoader
     private readonly List<IDisposable> _made = [];
     private readonly CancellationToken _cancellation;
 
-    private WeightLoader(ModelDescription model, Checkpoint checkpoint, Device device, CancellationToken cancellation)
+    private WeightLoader(
+        ModelDescription model, Checkpoint checkpoint, Device device, LoadOptions options, CancellationToken cancellation)
     {
+        _processor = options.Processing == WeightProcessing.None ? null : new WeightProcessor(model, options.Processing, this);
         (_model, _checkpoint, _device, _cancellation) = (model, checkpoint, device, cancellation);
         string embedding = model.Layout.Parameters[TokenEmbedding].Name;
         _prefix = model.Layout.Prefixes.FirstOrDefault(prefix => checkpoint.Tensors.ContainsKey(prefix + embedding))
@@ -31,9 +34,14 @@ internal sealed unsafe class WeightLoader
     /// <summary>Loads all weights.</summary>
     /// <exception cref="ModelException">A tensor is missing, superfluous, of the wrong shape or of a type that is not floating point.</exception>
     public static ModelWeights Load(
-        ModelDescription model, Checkpoint checkpoint, Device device, IProgress<double>? progress, CancellationToken cancellation)
+        ModelDescription model,
+        Checkpoint checkpoint,
+        Device device,
+        LoadOptions options,
+        IProgress<double>? progress,
+        CancellationToken cancellation)
     {
-        var loader = new WeightLoader(model, checkpoint, device, cancellation);
+        var loader = new WeightLoader(model, checkpoint, device, options, cancellation);
         try
         {
             loader.CheckTensors();
@@ -64,7 +72,7 @@ internal sealed unsafe class WeightLoader
         }
 
         NormWeights final = Norm(LnFinalGain, LnFinalBias, 0);
-        Linear unembed = _model.TiedEmbedding ? new Linear(embedding, Vector(UnembedBias, 0)) : Linear(UnembedWeight, UnembedBias, 0);
+        Linear unembed = IsTied ? new Linear(embedding, Vector(UnembedBias, 0)) : Linear(UnembedWeight, UnembedBias, 0);
         progress?.Report(1);
         return new ModelWeights(embedding, positions, blocks, final, unembed);
     }
@@ -75,6 +83,11 @@ internal sealed unsafe class WeightLoader
 
     private Weight Matrix(Parameter parameter, int layer = 0)
     {
+        if (_processor is not null && _processor.Changes(parameter))
+        {
+            return ProcessedMatrix(_processor, parameter, layer);
+        }
+
         (int inputs, int outputs) = CheckpointSchema.Size(_model, parameter);
         ParameterSource source = _model.Layout.Parameters[parameter];
         FusedPart part = CheckpointSchema.Part(_model, parameter);
@@ -105,6 +118,12 @@ internal sealed unsafe class WeightLoader
 
     private Tensor? Vector(Parameter parameter, int layer)
     {
+        float[]? values = _processor is null ? StoredVector(parameter, layer) : _processor.Vector(parameter, layer);
+        return values is null ? null : Keep(_device.Upload<float>(values, values.Length));
+    }
+
+    private float[]? StoredVector(Parameter parameter, int layer)
+    {
         if (!_model.Layout.Parameters.ContainsKey(parameter))
         {
             return null;
@@ -118,7 +137,7 @@ internal sealed unsafe class WeightLoader
             stored.AsSpan(group * part.GroupSize + part.Start, part.Size).CopyTo(values.AsSpan(group * part.Size));
         }
 
-        return Keep(_device.Upload<float>(values, values.Length));
+        return values;
     }
 
     private SafetensorsEntry Find(Parameter parameter, int layer) =>

@@ -10,16 +10,16 @@ using Xunit;
 namespace InterpEngine.Tests.Circuits;
 
 /// <summary>
-/// Attributions and lens of goldens/circuits/analytics. Attributions are compared with the processed variant, whose folded
-/// weights put the final gain into the direction, as ours do.
+/// Attributions and lens of goldens/circuits/analytics, on the weights as they are and processed. Attributions are compared with the
+/// processed variant in both, whose folded weights put the final gain into the direction, as ours do.
 /// </summary>
 public sealed class GoldenAnalyticsTests(ITestOutputHelper output)
 {
-    public static TheoryData<string> Cases => [.. Goldens.Cases(Path.Combine("circuits", "analytics"))];
+    public static MatrixTheoryData<string, string> Cases => new(Goldens.Cases(Path.Combine("circuits", "analytics")), ["raw", "processed"]);
 
     [Theory]
     [MemberData(nameof(Cases))]
-    public void Attributions_and_lens_are_the_true_ones(string name)
+    public void Attributions_and_lens_are_the_true_ones(string name, string variant)
     {
         string folder = Goldens.Folder("circuits", "models", name);
         using Device device = Device.Cpu(threads: 1);
@@ -30,7 +30,9 @@ public sealed class GoldenAnalyticsTests(ITestOutputHelper output)
             return;
         }
 
-        using Model model = Model.Load(folder, device);
+        bool processed = variant == "processed";
+        WeightProcessing steps = processed ? WeightProcessingSteps.Default(Model.ReadDescription(folder)) : WeightProcessing.None;
+        using Model model = Model.Load(folder, device, new LoadOptions { Processing = steps });
         using SafetensorsFile golden = SafetensorsFile.Open(Goldens.Folder("circuits", "analytics", name, "golden.safetensors"));
         byte[] description = File.ReadAllBytes(Goldens.Folder("circuits", "analytics", name, "golden.json"));
         using JsonDocument json = JsonDocument.Parse(description);
@@ -56,13 +58,13 @@ public sealed class GoldenAnalyticsTests(ITestOutputHelper output)
 
         Compare("processed.decompose_attrs", components);
         Compare("processed.neuron_attrs", neurons);
-        if (model.Weights.Blocks[0].V.Bias is null)
+        if (processed || model.Weights.Blocks[0].V.Bias is null)
         {
             // Folding moves a value bias out of the heads.
             Compare("processed.head_attrs", heads);
         }
 
-        CompareLens(model, run, points, length, golden.Tensors["raw.logit_lens"].ToSingles());
+        CompareLens(model, run, points, length, golden.Tensors[$"{variant}.logit_lens"].ToSingles());
 
         void Compare(string tensor, List<double[]> ours)
         {
@@ -74,7 +76,7 @@ public sealed class GoldenAnalyticsTests(ITestOutputHelper output)
                 Assert.Equal(truth[i], ours[i % batch][i / batch], bound);
             }
 
-            output.WriteLine($"{name}: {tensor}: {truth.Length} values");
+            output.WriteLine($"{name} {variant}: {tensor}: {truth.Length} values");
         }
     }
 

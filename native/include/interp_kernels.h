@@ -1,8 +1,9 @@
 // The C ABI of InterpEngine's CPU kernels: one shared library, no C++ types, nothing thrown.
 //
 // What each op computes, and in which order it sums, is written in src/InterpEngine.Kernels/Ops/*.cs; the
-// caller has checked the arguments. Rows may have any stride; a null `data` means "not given". fp32 results
-// are bitwise the same for every instruction set and every number of threads.
+// caller has checked the arguments. Rows may have any stride; a null `data` means "not given". Results are
+// bitwise the same for every number of threads and, but for products with BF16 weights, for every instruction
+// set.
 #ifndef INTERP_KERNELS_H
 #define INTERP_KERNELS_H
 
@@ -29,7 +30,13 @@ typedef enum ik_status {
 } ik_status;
 
 // As InterpEngine.Kernels.InstructionSet.
-typedef enum ik_isa { IK_SCALAR = 0, IK_AVX2 = 1, IK_AVX512 = 2 } ik_isa;
+typedef enum ik_isa {
+  IK_SCALAR = 0,
+  IK_AVX2 = 1,
+  IK_AVX512 = 2,
+  IK_AVX512_BF16 = 3,  // with VNNI: Zen 4, Sapphire Rapids
+  IK_AMX = 4,          // with AMX-BF16
+} ik_isa;
 
 // As InterpEngine.Kernels.Activation.
 typedef enum ik_activation {
@@ -50,12 +57,21 @@ typedef struct ik_matrix {
   int64_t stride;
 } ik_matrix;
 
-// A packed weight [inner, columns]: panels of 16 columns, [ceil(columns / 16)][inner][16], zeros past the
-// last column, aligned to 64 bytes. The same on every instruction set.
+// Numbers as InterpEngine.Kernels.ElementType.
+typedef enum ik_type { IK_F32 = 0, IK_F64 = 1, IK_F16 = 2, IK_BF16 = 3, IK_I8 = 4 } ik_type;
+
+// A packed weight [inner K, columns N]: panels of 16 columns, zeros past the last column and the last k,
+// aligned to 64 bytes. The same on every instruction set.
+//   F32:  [ceil(N / 16)][K][16]
+//   BF16: [ceil(N / 16)][ceil(K / 32)][16 pairs of k][16][2]
+//   I8:   [ceil(N / 16)][ceil(K / 32)] blocks of 576 bytes: [8 fours of k][16][4] of value + 128, then the
+//         fp32 scales of the 16 columns
 typedef struct ik_weight {
-  float* data;
+  void* data;
   int64_t inner;
   int64_t columns;
+  int32_t type;
+  int32_t reserved;
 } ik_weight;
 
 typedef struct ik_matmul_args {
@@ -206,9 +222,6 @@ typedef struct ik_clamped_swiglu_args {
   int64_t rows, columns;
   float alpha, limit;
 } ik_clamped_swiglu_args;
-
-// Numbers as InterpEngine.Kernels.ElementType.
-typedef enum ik_type { IK_F32 = 0, IK_F64 = 1, IK_F16 = 2, IK_BF16 = 3 } ik_type;
 
 typedef struct ik_pack_args {
   const void* source;  // need not be aligned

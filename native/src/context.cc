@@ -5,10 +5,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <optional>
 #include <system_error>
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -17,6 +20,17 @@
 namespace {
 
 #if defined(IK_HAVE_X86)
+// Linux hands tile registers only to processes that ask, and only where the stacks of all signal handlers are
+// large enough for them. For all threads, at any time.
+bool may_use_tiles() {
+#if defined(__linux__)
+  constexpr long request_permission = 0x1023, tile_data = 18;
+  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#else
+  return false;
+#endif
+}
+
 // Registers that the operating system saves at a context switch: XCR0. Called only where CPUID reports
 // OSXSAVE.
 uint64_t saved_registers() {
@@ -25,11 +39,13 @@ uint64_t saved_registers() {
   return static_cast<uint64_t>(high) << 32 | low;
 }
 
-bool has_x86(bool avx512) {
+// Whether processor and operating system support an instruction set.
+bool has_x86(int32_t isa) {
   constexpr uint32_t fma = 1u << 12, osxsave = 1u << 27, avx = 1u << 28, f16c = 1u << 29;
   constexpr uint32_t avx2 = 1u << 5, avx512f = 1u << 16, avx512dq = 1u << 17, avx512bw = 1u << 30,
                      avx512vl = 1u << 31;
-  constexpr uint64_t ymm = 0x6, zmm = 0xe6;
+  constexpr uint32_t vnni = 1u << 11, avx512_bf16 = 1u << 5, amx_bf16 = 1u << 22, amx_tile = 1u << 24;
+  constexpr uint64_t ymm = 0x6, zmm = 0xe6, tiles = 0x60000;
   uint32_t a, b, c, d;
   if (!__get_cpuid(1, &a, &b, &c, &d)) return false;
   uint32_t first = fma | osxsave | avx | f16c;
@@ -37,25 +53,39 @@ bool has_x86(bool avx512) {
   uint64_t saved = saved_registers();
   if ((saved & ymm) != ymm) return false;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
-  if (!avx512) return (b & avx2) != 0;
+  if (isa == IK_AVX2) return (b & avx2) != 0;
   uint32_t wide = avx2 | avx512f | avx512dq | avx512bw | avx512vl;
-  return (b & wide) == wide && (saved & zmm) == zmm;
+  if ((b & wide) != wide || (saved & zmm) != zmm) return false;
+  if (isa == IK_AVX512) return true;
+  bool matrix = (d & (amx_bf16 | amx_tile)) == (amx_bf16 | amx_tile) && (saved & tiles) == tiles;
+  if ((c & vnni) == 0 || !__get_cpuid_count(7, 1, &a, &b, &c, &d) || (a & avx512_bf16) == 0) return false;
+  return isa == IK_AVX512_BF16 || (matrix && may_use_tiles());
 }
 #endif
 
-const ik::kernel_table* find_kernels(int32_t isa) {
+// The kernels of an instruction set; none where it is not present.
+std::optional<ik::kernel_table> find_kernels(int32_t isa) {
   switch (isa) {
     case IK_SCALAR:
-      return &ik::scalar::kernels;
+      return ik::scalar::kernels;
 #if defined(IK_HAVE_X86)
     case IK_AVX2:
-      return has_x86(false) ? &ik::avx2::kernels : nullptr;
+      if (has_x86(isa)) return ik::avx2::kernels;
+      break;
     case IK_AVX512:
-      return has_x86(true) ? &ik::avx512::kernels : nullptr;
+    case IK_AVX512_BF16:
+    case IK_AMX:
+      if (has_x86(isa)) {
+        ik::kernel_table table = ik::avx512::kernels;
+        if (isa >= IK_AVX512_BF16) table.int8 = &ik::avx512_bf16::int8_product;
+        if (isa == IK_AVX512_BF16) table.bf16 = &ik::avx512_bf16::bf16_product;
+        if (isa == IK_AMX) table.bf16 = &ik::amx::bf16_product;
+        return table;
+      }
+      break;
 #endif
-    default:
-      return nullptr;
   }
+  return std::nullopt;
 }
 
 double seconds() {
@@ -77,14 +107,14 @@ int64_t ik_struct_size(int32_t op) {
   return op >= 0 && op < count ? sizes[op] : -1;
 }
 
-int32_t ik_isa_present(int32_t isa) { return find_kernels(isa) != nullptr; }
+int32_t ik_isa_present(int32_t isa) { return find_kernels(isa).has_value(); }
 
 int32_t ik_available_threads(void) { return ik::available_threads(); }
 
 ik_status ik_context_create(int32_t threads, int32_t isa, ik_context** context) {
   *context = nullptr;
-  const ik::kernel_table* kernels = find_kernels(isa);
-  if (kernels == nullptr) return IK_ISA_NOT_PRESENT;
+  std::optional<ik::kernel_table> kernels = find_kernels(isa);
+  if (!kernels) return IK_ISA_NOT_PRESENT;
   try {
     *context = new ik_context(threads > 0 ? threads : ik::available_threads(), *kernels);
     return IK_OK;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "interp_kernels.h"
+#include "narrow.h"
 #include "thread_pool.h"
 
 namespace ik {
@@ -16,17 +17,23 @@ struct kernel_table {
   double (*spend_flops)(int64_t steps, float* sink);
   // Reads floats at memory speed; returns something that depends on all of them.
   float (*read)(const float* data, int64_t floats);
+
+  const narrow_product* bf16;
+  const narrow_product* int8;
 };
 
-namespace scalar {
-extern const kernel_table kernels;
-}
-namespace avx2 {
-extern const kernel_table kernels;
-}
-namespace avx512 {
-extern const kernel_table kernels;
-}
+#define IK_DECLARE_TARGET(target)             \
+  namespace target {                          \
+  extern const kernel_table kernels;          \
+  extern const narrow_product bf16_product;   \
+  extern const narrow_product int8_product;   \
+  }
+IK_DECLARE_TARGET(scalar)
+IK_DECLARE_TARGET(avx2)
+IK_DECLARE_TARGET(avx512)
+IK_DECLARE_TARGET(avx512_bf16)  // only narrow products; the rest is avx512's
+IK_DECLARE_TARGET(amx)          // only products with BF16; the rest is avx512_bf16's
+#undef IK_DECLARE_TARGET
 
 }  // namespace ik
 
@@ -34,5 +41,5 @@ struct ik_context {
   ik_context(int threads, const ik::kernel_table& table) : pool(threads), kernels(table) {}
 
   ik::thread_pool pool;
-  const ik::kernel_table& kernels;
+  const ik::kernel_table kernels;
 };

@@ -1,5 +1,5 @@
 // Embedding look-up: columns gathered out of a packed weight.
-#include "kernels.h"
+#include "weight.h"
 
 namespace ik::IK_TARGET {
 
@@ -16,8 +16,10 @@ ik_status embed(ik_context& context, const ik_embed_args& a) {
       if (a.ids[t] < 0) {
         std::memset(out, 0, d * sizeof(float));
       } else {
-        const float* column = a.table.data + a.ids[t] / 16 * d * 16 + a.ids[t] % 16;
-        for (int64_t k = 0; k < d; k++) out[k] = column[k * 16];
+        auto read = a.table.type == IK_F32    ? weight_column<IK_F32>
+                    : a.table.type == IK_BF16 ? weight_column<IK_BF16>
+                                              : weight_column<IK_I8>;
+        read(a.table, a.ids[t], out);
       }
     }
   });

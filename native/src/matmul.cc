@@ -1,7 +1,9 @@
 // X·W with its epilogue, and X·Wᵀ.
 #include <initializer_list>
 
+#include "narrow.h"
 #include "tile.h"
+#include "weight.h"
 
 namespace ik::IK_TARGET {
 namespace {
@@ -49,57 +51,111 @@ void finish(const ik_matmul_args& a, float* acc, int64_t row, int64_t rows, int6
   });
 }
 
-// X of a product: as it is, or, for more than one tile of rows, in panels of 16 rows, [panel][k][16], which a
-// register tile reads from front to back.
-struct left_side {
+// A left side is X in the form that its register tiles read: `tiles` of its rows, `steps` along k, of which
+// `stretch` are made at a time where there are several tiles, and run(), which adds the product of a tile and
+// some panels over some steps to acc[row][panel][16].
+
+// fp32: as it is, or, for more than one tile of rows, in panels of 16 rows, [panel][k][16], which a register
+// tile reads from front to back.
+struct f32_side {
   static constexpr int64_t tiles_per_panel = 16 / max_tile_rows;
+  static constexpr int64_t block_tiles = 192 / max_tile_rows;
+  static constexpr int64_t largest = largest_tile;
+  static constexpr int64_t stretch = 256 / max_tile_panels;  // three panels: 16 KiB of a first-level cache
 
   const ik_matmul_args& a;
   row_tiles tiles;
-  float* panels;  // null: as it is
+  float* panels = nullptr;  // null: as it is
 
-  int64_t panel_count() const { return divide_up(tiles.count, tiles_per_panel); }
+  explicit f32_side(const ik_matmul_args& args) : a(args), tiles(args.rows) {}
 
-  void transpose_panel(int64_t panel) const {
-    int64_t row = tiles.begin(panel * tiles_per_panel);
-    int64_t end = tiles.begin(least(tiles.count, (panel + 1) * tiles_per_panel));
-    transpose_rows(IK_TARGET::row(a.x, row), a.x.stride, end - row, a.inner, panels + panel * a.inner * 16);
+  int64_t steps() const { return a.inner; }
+  int64_t row_bytes() const { return a.inner * 4; }
+  int64_t panels_of(int64_t rows) const { return tile_panels(rows); }
+  int64_t scratch() const {
+    return tiles.count > 1 ? divide_up(tiles.count, tiles_per_panel) * a.inner * 16 : 0;
   }
 
-  product at(int64_t tile, int64_t k) const {
-    int64_t row = tiles.begin(tile);
-    if (panels == nullptr) return {IK_TARGET::row(a.x, row) + k, a.x.stride, nullptr, 16, a.w.inner * 16, 0};
-    int64_t panel = tile / tiles_per_panel, first = tiles.begin(panel * tiles_per_panel);
-    return {panels + (panel * a.inner + k) * 16 + row - first, 1, nullptr, 16, a.w.inner * 16, 0};
+  void prepare(ik_context& context, float* memory) {
+    if (tiles.count <= 1) return;
+    panels = memory;
+    parallel_for(context, divide_up(tiles.count, tiles_per_panel), a.rows * a.inner, [&](int64_t panel) {
+      int64_t row = tiles.begin(panel * tiles_per_panel);
+      int64_t end = tiles.begin(least(tiles.count, (panel + 1) * tiles_per_panel));
+      transpose_rows(IK_TARGET::row(a.x, row), a.x.stride, end - row, a.inner, panels + panel * a.inner * 16);
+    });
+  }
+
+  void run(int64_t tile, int64_t k, int64_t count, int64_t panel, int64_t panel_count, float* acc) const {
+    int64_t row = tiles.begin(tile), panel_stride = a.w.inner * 16;
+    const float* w = static_cast<const float*>(a.w.data) + panel * panel_stride + (a.inner_start + k) * 16;
+    product p{IK_TARGET::row(a.x, row) + k, a.x.stride, w, 16, panel_stride, count};
+    if (panels != nullptr) {
+      int64_t side = tile / tiles_per_panel;
+      p.x = panels + (side * a.inner + k) * 16 + row - tiles.begin(side * tiles_per_panel);
+    }
+    find_tile(tiles.begin(tile + 1) - row, panel_count,
+              panels == nullptr ? tile_kind::plain : tile_kind::transposed)(p, acc, m16{});
   }
 };
 
-constexpr int64_t block_tiles = 12;  // most tiles of rows whose sums wait while a stretch of k passes by
-constexpr int64_t block_floats =
-    192 << 10;                    // of X, which stay in the second-level cache while all panels pass by
-constexpr int64_t stretch = 128;  // of k: so much of two panels stays in half of a first-level cache of 32 KiB
-constexpr int64_t left_side_floats = 4 << 20;  // of X are transposed at a time
+// BF16 and INT8: rows in groups of 32 along k.
+struct narrow_side {
+  static constexpr int64_t block_tiles = 24;
+  static constexpr int64_t largest = 32 * 2 * 16;
+  static constexpr int64_t stretch = 16;
 
-// One task: rows of tiles [tile, tile_end) times panels [panel, panel_end) of the weight.
-void multiply(const left_side& x, int64_t tile, int64_t tile_end, int64_t panel, int64_t panel_end) {
-  const ik_matmul_args& a = x.a;
-  alignas(64) float acc[block_tiles * largest_tile];
-  int64_t tallest = divide_up(x.tiles.rows, x.tiles.count), panel_stride = a.w.inner * 16;
-  int64_t step = tile_end - tile > 1 ? stretch : a.inner;
-  tile_kind kind = x.panels == nullptr ? tile_kind::plain : tile_kind::transposed;
-  const float* weight = a.w.data + a.column_start / 16 * panel_stride + a.inner_start * 16;
+  const ik_matmul_args& a;
+  const narrow_product& product;
+  row_tiles tiles;
+  int64_t groups;
+  char* rows = nullptr;
+
+  narrow_side(const ik_matmul_args& args, const narrow_product& p)
+      : a(args), product(p), tiles(args.rows, p.most_rows, p.unit_rows),
+        groups(divide_up(args.inner_start % group_size + args.inner, group_size)) {}
+
+  int64_t steps() const { return groups; }
+  int64_t row_bytes() const { return groups * product.row_group_bytes; }
+  int64_t panels_of(int64_t height) const { return product.panels(height); }
+  int64_t scratch() const { return divide_up(a.rows * row_bytes(), 4); }
+
+  void prepare(ik_context& context, float* memory) {
+    rows = reinterpret_cast<char*>(memory);
+    for_rows(context, a.rows, a.inner, [&](int64_t from, int64_t to) {
+      for (int64_t r = from; r < to; r++) {
+        product.prepare(IK_TARGET::row(a.x, r), a.inner_start % group_size, a.inner, rows + r * row_bytes());
+      }
+    });
+  }
+
+  void run(int64_t tile, int64_t group, int64_t count, int64_t panel, int64_t panel_count, float* acc) const {
+    int64_t row = tiles.begin(tile), bytes = narrow_group_bytes(a.w.type);
+    int64_t panel_stride = divide_up(a.w.inner, group_size) * bytes;
+    product.tile(rows + row * row_bytes() + group * product.row_group_bytes, row_bytes(),
+                 static_cast<const char*>(a.w.data) + panel * panel_stride +
+                     (a.inner_start / group_size + group) * bytes,
+                 panel_stride, count, tiles.begin(tile + 1) - row, panel_count, acc);
+  }
+};
+
+constexpr int64_t block_bytes = 768 << 10;    // of X, which stay in the second-level cache while panels pass by
+constexpr int64_t scratch_bytes = 16 << 20;   // of X are prepared at a time
+
+// One task: rows of tiles [tile, tile_end) times panels [panel, panel_end) of the output.
+template <class Side>
+void multiply(const ik_matmul_args& a, const Side& x, int64_t tile, int64_t tile_end, int64_t panel,
+              int64_t panel_end) {
+  alignas(64) float acc[Side::block_tiles * Side::largest];
+  int64_t step = tile_end - tile > 1 ? Side::stretch : x.steps();
+  int64_t first = a.column_start / 16, widest = x.panels_of(x.tiles.tallest());
   for (int64_t panels; panel < panel_end; panel += panels) {
-    panels = next_panels(tallest, panel_end - panel);
-    int64_t tile_floats = tallest * panels * 16;
+    panels = least(widest, panel_end - panel);
+    int64_t tile_floats = x.tiles.tallest() * panels * 16;
     for (int64_t i = 0; i < (tile_end - tile) * tile_floats; i += 16) store(acc + i, zero());
-    for (int64_t k = 0; k < a.inner; k += step) {
-      const float* w = weight + panel * panel_stride + k * 16;
+    for (int64_t k = 0; k < x.steps(); k += step) {
       for (int64_t t = tile; t < tile_end; t++) {
-        product p = x.at(t, k);
-        p.w = w;
-        p.k = least(step, a.inner - k);
-        find_tile(x.tiles.begin(t + 1) - x.tiles.begin(t), panels, kind)(p, acc + (t - tile) * tile_floats,
-                                                                         m16{});
+        x.run(t, k, least(step, x.steps() - k), first + panel, panels, acc + (t - tile) * tile_floats);
       }
     }
     for (int64_t t = tile; t < tile_end; t++) {
@@ -109,29 +165,27 @@ void multiply(const left_side& x, int64_t tile, int64_t tile_end, int64_t panel,
   }
 }
 
-ik_status multiply_rows(ik_context& context, const ik_matmul_args& a) {
-  left_side x{a, row_tiles(a.rows), nullptr};
-  int64_t tallest = divide_up(a.rows, x.tiles.count), group = tile_panels(tallest);
-  int64_t panels = divide_up(a.column_start % 16 + a.columns, 16), groups = divide_up(panels, group);
-  int64_t work = a.rows * (a.columns + 16) * (a.inner + 16) / 16;
-  if (x.tiles.count > 1) {
-    x.panels = thread_scratch(x.panel_count() * a.inner * 16);
-    if (x.panels == nullptr) return IK_OUT_OF_MEMORY;
-    parallel_for(context, x.panel_count(), a.rows * a.inner,
-                 [&](int64_t panel) { x.transpose_panel(panel); });
-  }
+template <class Side>
+ik_status multiply_rows(ik_context& context, const ik_matmul_args& a, Side x) {
+  float* memory = thread_scratch(x.scratch());
+  if (memory == nullptr && x.scratch() > 0) return IK_OUT_OF_MEMORY;
+  x.prepare(context, memory);
 
   // Enough tasks for all threads; where panels are few, rows are divided further.
+  int64_t group = x.panels_of(x.tiles.tallest());
+  int64_t panels = divide_up(a.column_start % 16 + a.columns, 16), groups = divide_up(panels, group);
   int64_t wanted = 4 * context.pool.threads();
-  int64_t block =
-      least(block_tiles, most(1, least(x.tiles.count, block_floats / most(1, tallest * a.inner))));
+  int64_t block = least(x.tiles.count, block_bytes / most(1, x.tiles.tallest() * x.row_bytes()));
+  block = most(1, least(block, Side::block_tiles));
   while (block > 1 && divide_up(x.tiles.count, block) * groups < wanted) block = divide_up(block, 2);
   int64_t blocks = divide_up(x.tiles.count, block);
   int64_t step = group * most(1, least(8, blocks * groups / (2 * wanted)));
   int64_t steps = divide_up(panels, step);
+  // Few rows wait for the weight's memory rather than for arithmetic: count its elements too.
+  int64_t work = (a.rows + 16) * (a.columns + 16) * (a.inner + 16) / 16;
   parallel_for(context, blocks * steps, work, [&](int64_t task) {
     int64_t tile = task / steps * block, panel = task % steps * step;
-    multiply(x, tile, least(x.tiles.count, tile + block), panel, least(panels, panel + step));
+    multiply(a, x, tile, least(x.tiles.count, tile + block), panel, least(panels, panel + step));
   });
   return IK_OK;
 }
@@ -144,7 +198,7 @@ ik_matrix from_row(const ik_matrix& m, int64_t r) {
 
 ik_status matmul(ik_context& context, const ik_matmul_args& a) {
   if (a.columns == 0) return IK_OK;
-  int64_t most_rows = most(64 * max_tile_rows, left_side_floats / most(1, a.inner));
+  int64_t most_rows = most(512, scratch_bytes / 4 / most(1, a.inner));
   for (int64_t r = 0; r < a.rows; r += most_rows) {
     ik_matmul_args part = a;
     part.rows = least(most_rows, a.rows - r);
@@ -152,7 +206,10 @@ ik_status matmul(ik_context& context, const ik_matmul_args& a) {
                    &ik_matmul_args::pre, &ik_matmul_args::delta, &ik_matmul_args::out}) {
       part.*m = from_row(a.*m, r);
     }
-    if (ik_status status = multiply_rows(context, part); status != IK_OK) return status;
+    ik_status status = a.w.type == IK_F32    ? multiply_rows(context, part, f32_side(part))
+                       : a.w.type == IK_BF16 ? multiply_rows(context, part, narrow_side(part, *context.kernels.bf16))
+                                             : multiply_rows(context, part, narrow_side(part, *context.kernels.int8));
+    if (status != IK_OK) return status;
   }
   return IK_OK;
 }
@@ -161,17 +218,16 @@ namespace {
 
 // Tile of X·Wᵀ: 4 rows times 4 rows of the weight's panels, a vector of 16 partial sums each, all panels in
 // order.
-template <int R, int C>
+template <int type, int R, int C>
 void transposed_tile(const ik_matmul_transposed_args& a, int64_t row, int64_t k) {
   v16 c[R][C];
 #pragma GCC unroll 4
   for (int i = 0; i < R * C; i++) c[i / C][i % C] = zero();
   const float* x = IK_TARGET::row(a.x, row);
-  const float* w = a.w.data + k * 16;
-  for (int64_t n = 0; n < a.w.columns; n += 16, w += a.w.inner * 16) {
+  for (int64_t n = 0; n < a.w.columns; n += 16) {
     v16 b[C];
 #pragma GCC unroll 4
-    for (int j = 0; j < C; j++) b[j] = load(w + j * 16);
+    for (int j = 0; j < C; j++) b[j] = weight_row<type>(a.w, n / 16, k + j);
 #pragma GCC unroll 4
     for (int i = 0; i < R; i++) {
       v16 v = load_some(x + i * a.x.stride + n, a.w.columns - n);
@@ -187,9 +243,8 @@ void transposed_tile(const ik_matmul_transposed_args& a, int64_t row, int64_t k)
 constexpr int transposed_rows = max_tile_panels > 1 ? 4 : 2;  // as the registers allow
 constexpr int transposed_columns = max_tile_panels > 1 ? 4 : 2;
 
-}  // namespace
-
-ik_status matmul_transposed(ik_context& context, const ik_matmul_transposed_args& a) {
+template <int type>
+void multiply_transposed(ik_context& context, const ik_matmul_transposed_args& a) {
   constexpr int64_t k_block = 32;
   constexpr int R = transposed_rows, C = transposed_columns;
   int64_t work = a.rows * (a.w.inner + 1) * (a.w.columns + 1) / 16;
@@ -199,14 +254,29 @@ ik_status matmul_transposed(ik_context& context, const ik_matmul_transposed_args
       bool many = a.rows - r >= R;
       for (int64_t k = task * k_block; k < end;) {
         bool wide = end - k >= C;
-        auto f = many ? (wide ? transposed_tile<R, C> : transposed_tile<R, 1>)
-                      : (wide ? transposed_tile<1, C> : transposed_tile<1, 1>);
+        auto f = many ? (wide ? transposed_tile<type, R, C> : transposed_tile<type, R, 1>)
+                      : (wide ? transposed_tile<type, 1, C> : transposed_tile<type, 1, 1>);
         f(a, r, k);
         k += wide ? C : 1;
       }
       r += many ? R : 1;
     }
   });
+}
+
+}  // namespace
+
+ik_status matmul_transposed(ik_context& context, const ik_matmul_transposed_args& a) {
+  switch (a.w.type) {
+    case IK_F32:
+      multiply_transposed<IK_F32>(context, a);
+      break;
+    case IK_BF16:
+      multiply_transposed<IK_BF16>(context, a);
+      break;
+    default:
+      multiply_transposed<IK_I8>(context, a);
+  }
   return IK_OK;
 }
 

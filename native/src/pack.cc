@@ -1,5 +1,7 @@
-// Copies a rectangle of a checkpoint's matrix into a packed weight, widening it to fp32.
-#include "kernels.h"
+// Copies a rectangle of a checkpoint's matrix into a packed weight, in the type of the weight.
+#include <bit>
+
+#include "weight.h"
 
 namespace ik::IK_TARGET {
 namespace {
@@ -55,27 +57,86 @@ void read_block(const ik_pack_args& a, int64_t k, int64_t ks, int64_t n, int64_t
   }
 }
 
+// To the nearest BF16, ties to even; NaN stays one.
+uint32_t round_bf16(float x) {
+  uint32_t b = std::bit_cast<uint32_t>(x);
+  uint32_t rounded = b + 0x7fffu + (b >> 16 & 1);
+  return ((b & 0x7fffffffu) > 0x7f800000u ? b | 0x00400000u : rounded) >> 16;
+}
+
+// Up to 32 elements along k of up to 16 columns from `lane` on, block[k * 16 + n], where k is the weight's
+// first k of the block. INT8 rounds whole groups only: to the multiple of largest / 127 that is nearest.
+void write_block(const ik_weight& w, int64_t panel, int64_t lane, int64_t k, int64_t ks, int64_t ns,
+                 const float* block) {
+  if (w.type == IK_F32) {
+    float* to = static_cast<float*>(w.data) + (panel * w.inner + k) * 16 + lane;
+    m16 mask = lanes(0, ns);
+    for (int64_t j = 0; j < ks; j++) store(to + j * 16, load(block + j * 16), mask);
+    return;
+  }
+
+  if (w.type == IK_BF16) {
+    for (int64_t j = 0; j < ks; j++) {
+      const char* group = weight_group(w, panel, k + j);
+      uint16_t* to = reinterpret_cast<uint16_t*>(const_cast<char*>(group)) + (k + j) % group_size / 2 * 32 +
+                     lane * 2 + (k + j) % 2;
+      if (ns == 16 && (k + j) % 2 == 0 && j + 1 < ks) {
+        uint32_t pairs[16];
+        for (int i = 0; i < 16; i++) {
+          pairs[i] = round_bf16(block[j * 16 + i]) | round_bf16(block[j * 16 + 16 + i]) << 16;
+        }
+        std::memcpy(to, pairs, 64);
+        j++;
+      } else {
+        for (int64_t i = 0; i < ns; i++) to[i * 2] = static_cast<uint16_t>(round_bf16(block[j * 16 + i]));
+      }
+    }
+    return;
+  }
+
+  char* group = const_cast<char*>(weight_group(w, panel, k));
+  float largest[16] = {}, factor[16], scale[16];
+  for (int64_t j = 0; j < ks; j++) {
+    for (int i = 0; i < 16; i++) {
+      float magnitude = __builtin_fabsf(block[j * 16 + i]);
+      largest[i] = magnitude > largest[i] || magnitude != magnitude ? magnitude : largest[i];
+    }
+  }
+  for (int i = 0; i < 16; i++) {
+    bool finite = largest[i] <= 0x1.fffffep127f, nothing = largest[i] < 0x1p-100f || !finite;
+    scale[i] = !finite ? __builtin_nanf("") : nothing ? 0.0f : largest[i] / 127.0f;
+    factor[i] = nothing ? 0.0f : 127.0f / largest[i];
+  }
+  for (int64_t j = 0; j < ks; j++) {
+    char* to = group + j / 4 * 64 + lane * 4 + j % 4;
+    for (int64_t i = 0; i < ns; i++) {
+      float v = factor[i] == 0.0f ? 0.0f : block[j * 16 + i] * factor[i];
+      to[i * 4] = static_cast<char>(std::bit_cast<uint32_t>(v + (IK_ROUNDER + 128.0f)));
+    }
+  }
+  std::memcpy(group + 16 * group_size + lane * 4, scale, ns * 4);
+}
+
 }  // namespace
 
 ik_status pack(ik_context& context, const ik_pack_args& a) {
   if (a.inner == 0 || a.columns == 0) return IK_OK;
   constexpr int64_t group = 8;  // panels of one task
   int64_t first_panel = a.column_start / 16, panels = (a.column_start + a.columns - 1) / 16 - first_panel + 1;
-  int64_t k_blocks = divide_up(a.inner, 16);
+  int64_t height = a.weight.type == IK_I8 ? group_size : 16;
+  int64_t k_blocks = divide_up(a.inner, height);
   parallel_for(context, divide_up(panels, group), a.inner * a.columns, [&](int64_t task) {
-    alignas(64) float block[256];
+    alignas(64) float block[16 * group_size];
     int64_t from = task * group, count = least(group, panels - from);
     for (int64_t i = 0; i < count * k_blocks; i++) {
       // Along the source's rows, whichever way they lie.
-      int64_t k = (a.column_stride == 1 ? i / count : i % k_blocks) * 16;
+      int64_t k = (a.column_stride == 1 ? i / count : i % k_blocks) * height;
       int64_t panel = first_panel + from + (a.column_stride == 1 ? i % count : i / k_blocks);
       int64_t n = most(0, panel * 16 - a.column_start);
       int64_t lane = a.column_start + n - panel * 16;
-      int64_t ks = least(16, a.inner - k), ns = least(16 - lane, a.columns - n);
-      read_block(a, k, ks, n, ns, block);
-      float* to = a.weight.data + (panel * a.weight.inner + a.inner_start + k) * 16 + lane;
-      m16 mask = lanes(0, ns);
-      for (int64_t j = 0; j < ks; j++) store(to + j * 16, load(block + j * 16), mask);
+      int64_t ks = least(height, a.inner - k), ns = least(16 - lane, a.columns - n);
+      for (int64_t j = 0; j < ks; j += 16) read_block(a, k + j, least(16, ks - j), n, ns, block + j * 16);
+      write_block(a.weight, panel, lane, a.inner_start + k, ks, ns, block);
     }
   });
   return IK_OK;

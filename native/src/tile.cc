@@ -50,7 +50,7 @@ tile_function choose_tile(int64_t rows, int64_t panels, tile_kind kind) {
   } else if constexpr (P > tile_panels(R)) {
     return choose_tile<R + 1, 1>(rows, panels, kind);
   } else {
-    if (rows != R || panels != P) return choose_tile<R, P * 2>(rows, panels, kind);
+    if (rows != R || panels != P) return choose_tile<R, P + 1>(rows, panels, kind);
     if (kind == tile_kind::masked) return P == 1 ? tile<R, 1, tile_kind::masked> : nullptr;
     return kind == tile_kind::transposed ? tile<R, P, tile_kind::transposed> : tile<R, P, tile_kind::plain>;
   }

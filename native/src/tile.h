@@ -13,7 +13,7 @@ constexpr int largest_tile =
 // few enough registers.
 constexpr int tile_panels(int64_t rows) {
 #if defined(IK_TARGET_AVX512)
-  return rows <= 4 ? 4 : 2;
+  return rows <= 5 ? 4 : 3;
 #elif defined(IK_TARGET_AVX2)
   return rows == 1 ? 4 : rows <= 3 ? 2 : 1;
 #else
@@ -40,7 +40,7 @@ enum class tile_kind {
   transposed,  // x is a panel too: x[r + k * 16]
 };
 
-// The tile for 1 ≤ rows ≤ max_tile_rows and 1, 2 or 4 panels, at most tile_panels(rows).
+// The tile for 1 ≤ rows ≤ max_tile_rows and 1 to tile_panels(rows) panels.
 tile_function find_tile(int64_t rows, int64_t panels, tile_kind kind);
 
 // Up to 16 rows as a panel: to[k * 16 + r] = from[r * stride + k]. The lanes of missing rows are of no
@@ -53,20 +53,18 @@ IK_INLINE void transpose_rows(const float* from, int64_t stride, int64_t rows, i
   }
 }
 
-// The largest of 4, 2, 1 panels that are left and that the tile may have.
-IK_INLINE int64_t next_panels(int64_t rows, int64_t left) {
-  int64_t panels = tile_panels(rows);
-  while (panels > left) panels /= 2;
-  return panels;
-}
+// As many panels as are left and as the tile may have.
+IK_INLINE int64_t next_panels(int64_t rows, int64_t left) { return least(tile_panels(rows), left); }
 
-// Rows cut into tiles of nearly the same height.
+// Rows cut into tiles of nearly the same height, of whole units where there are several.
 struct row_tiles {
-  int64_t rows, count;
+  int64_t rows, count, unit;
 
-  explicit row_tiles(int64_t n) : rows(n), count(divide_up(n, max_tile_rows)) {}
+  explicit row_tiles(int64_t n, int64_t most_rows = max_tile_rows, int64_t unit_rows = 1)
+      : rows(n), count(divide_up(n, most_rows)), unit(unit_rows) {}
 
-  int64_t begin(int64_t tile) const { return tile * rows / count; }
+  int64_t begin(int64_t tile) const { return least(rows, tile * divide_up(rows, unit) / count * unit); }
+  int64_t tallest() const { return least(rows, divide_up(divide_up(rows, unit), count) * unit); }
 };
 
 }  // namespace ik::IK_TARGET

@@ -114,6 +114,41 @@ IK_INLINE v16 load_half(const uint16_t* p) {
   return {_mm256_cvtph_ps(_mm_loadu_si128(h)), _mm256_cvtph_ps(_mm_loadu_si128(h + 1))};
 }
 
+IK_INLINE v16 even_bf16(const void* line) {
+  const __m256i* p = static_cast<const __m256i*>(line);
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(p), 16)),
+          _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256(p + 1), 16))};
+}
+IK_INLINE v16 odd_bf16(const void* line) {
+  const __m256i* p = static_cast<const __m256i*>(line);
+  __m256i high = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
+  return {_mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(p), high)),
+          _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256(p + 1), high))};
+}
+
+struct i16 {
+  __m256i lo, hi;
+};
+struct fours {
+  __m256i lo, hi;  // signed
+};
+IK_INLINE fours load_fours(const void* line) {
+  const __m256i* p = static_cast<const __m256i*>(line);
+  __m256i offset = _mm256_set1_epi8(-128);
+  return {_mm256_xor_si256(_mm256_loadu_si256(p), offset), _mm256_xor_si256(_mm256_loadu_si256(p + 1), offset)};
+}
+IK_INLINE i16 dot_start(int32_t) { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+// |w| · (x with the sign of w): no sum of two such products leaves 16 bits, since neither is -128.
+IK_INLINE __m256i dot8(__m256i c, __m256i w, __m256i x) {
+  __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+  return _mm256_add_epi32(c, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+IK_INLINE i16 dot(i16 c, fours w, int32_t x) {
+  __m256i v = _mm256_set1_epi32(x);
+  return {dot8(c.lo, w.lo, v), dot8(c.hi, w.hi, v)};
+}
+IK_INLINE v16 to_float(i16 a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
+
 IK_INLINE float sum(v16 a) {
   __m256 e = _mm256_add_ps(a.lo, a.hi);
   __m128 q = _mm_add_ps(_mm256_castps256_ps128(e), _mm256_extractf128_ps(e, 1));

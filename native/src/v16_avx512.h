@@ -5,8 +5,8 @@
 
 namespace ik::IK_TARGET {
 
-constexpr int max_tile_rows = 14;  // 14 × 2 sums, two panels and a broadcast: 31 of 32 registers
-constexpr int max_tile_panels = 2;
+constexpr int max_tile_rows = 8;  // 8 × 3 sums, three panels and a broadcast: 28 of 32 registers
+constexpr int max_tile_panels = 3;
 constexpr int max_few_panels = 4;
 
 struct v16 {
@@ -62,6 +62,46 @@ IK_INLINE v16 split(v16 x, v16* e) {
 IK_INLINE v16 load_half(const uint16_t* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
+
+IK_INLINE v16 even_bf16(const void* line) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(line), 16))};
+}
+IK_INLINE v16 odd_bf16(const void* line) {
+  return {_mm512_castsi512_ps(
+      _mm512_and_si512(_mm512_loadu_si512(line), _mm512_set1_epi32(static_cast<int>(0xffff0000u))))};
+}
+
+struct i16 {
+  __m512i r;
+};
+
+#if defined(__AVX512VNNI__)
+struct fours {
+  __m512i r;
+};
+IK_INLINE fours load_fours(const void* line) { return {_mm512_loadu_si512(line)}; }
+IK_INLINE i16 dot_start(int32_t correction) { return {_mm512_set1_epi32(correction)}; }
+IK_INLINE i16 dot(i16 c, fours w, int32_t x) {
+  return {_mm512_dpbusd_epi32(c.r, w.r, _mm512_set1_epi32(x))};
+}
+#else
+struct fours {
+  __m512i magnitude;
+  __mmask64 negative;
+};
+IK_INLINE fours load_fours(const void* line) {
+  __m512i w = _mm512_xor_si512(_mm512_loadu_si512(line), _mm512_set1_epi8(-128));
+  return {_mm512_abs_epi8(w), _mm512_movepi8_mask(w)};
+}
+IK_INLINE i16 dot_start(int32_t) { return {_mm512_setzero_si512()}; }
+IK_INLINE i16 dot(i16 c, fours w, int32_t x) {
+  __m512i v = _mm512_set1_epi32(x);
+  v = _mm512_mask_sub_epi8(v, w.negative, _mm512_setzero_si512(), v);
+  __m512i pairs = _mm512_maddubs_epi16(w.magnitude, v);
+  return {_mm512_add_epi32(c.r, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))};
+}
+#endif
+IK_INLINE v16 to_float(i16 a) { return {_mm512_cvtepi32_ps(a.r)}; }
 
 IK_INLINE float sum(v16 a) {
   __m256 e = _mm256_add_ps(_mm512_castps512_ps256(a.r), _mm512_extractf32x8_ps(a.r, 1));

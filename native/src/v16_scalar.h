@@ -158,6 +158,45 @@ IK_INLINE v16 load_half(const uint16_t* p) {
   return r;
 }
 
+// Sixteen pairs of BF16: their even and their odd elements.
+IK_INLINE v16 even_bf16(const void* line) {
+  uint32_t pairs[16];
+  std::memcpy(pairs, line, 64);
+  v16 r;
+  IK_LANES r.lane[i] = float_of(pairs[i] << 16);
+  return r;
+}
+IK_INLINE v16 odd_bf16(const void* line) {
+  uint32_t pairs[16];
+  std::memcpy(pairs, line, 64);
+  v16 r;
+  IK_LANES r.lane[i] = float_of(pairs[i] & 0xffff0000u);
+  return r;
+}
+
+// Sixteen 32-bit integers, and sixteen fours of 8-bit numbers w that are stored as w + 128.
+struct i16 {
+  int32_t lane[16];
+};
+struct fours {
+  const uint8_t* line;
+};
+IK_INLINE fours load_fours(const void* line) { return {static_cast<const uint8_t*>(line)}; }
+// What sums of dot() begin with: some versions multiply w + 128 and are given -128 · Σ x to make up for it.
+IK_INLINE i16 dot_start(int32_t) { return {}; }
+// Each lane's c + Σ w · x over its four w and the four bytes of x, exactly, for |w| and |x| ≤ 127.
+IK_INLINE i16 dot(i16 c, fours w, int32_t x) {
+  IK_LANES {
+    for (int j = 0; j < 4; j++) c.lane[i] += (w.line[i * 4 + j] - 128) * static_cast<int8_t>(x >> (8 * j));
+  }
+  return c;
+}
+IK_INLINE v16 to_float(i16 a) {
+  v16 r;
+  IK_LANES r.lane[i] = static_cast<float>(a.lane[i]);
+  return r;
+}
+
 // The tree: i + (i + 8), i + (i + 4), i + (i + 2), 0 + 1.
 IK_INLINE float sum(v16 a) {
   for (int half = 8; half > 0; half /= 2) {

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using InterpEngine.Kernels;
 using InterpEngine.Kernels.Cpu;
+using InterpEngine.Models;
 
 namespace InterpEngine.Cli;
 
@@ -10,6 +11,13 @@ internal static class CommonOptions
 {
     private const string Cpu = "cpu";
     private const string Reference = "reference";
+
+    private static readonly Dictionary<string, ElementType> s_weightTypes = new()
+    {
+        ["f32"] = ElementType.F32,
+        ["bf16"] = ElementType.BF16,
+        ["int8"] = ElementType.I8,
+    };
 
     /// <summary>Logs to stderr; every command has it.</summary>
     public static Option<bool> Verbose { get; } = new("--verbose", "-v")
@@ -28,18 +36,28 @@ internal static class CommonOptions
         HelpName = "N",
     }.AtLeast(0);
 
+    /// <summary>How weights are kept.</summary>
+    public static Option<string> Weights { get; } = CreateWeights();
+
     /// <summary>Machine-readable results.</summary>
     public static Option<bool> Json { get; } = new("--json")
     {
         Description = "Write the result as JSON (docs/cli.md has the schema).",
     };
 
-    /// <summary>Adds <c>--device</c> and <c>--threads</c> to a command that computes.</summary>
+    /// <summary>Adds <c>--device</c>, <c>--threads</c> and <c>--weights</c> to a command that runs a model.</summary>
     public static void AddDevice(Command command)
     {
         command.Options.Add(DeviceName);
         command.Options.Add(Threads);
+        command.Options.Add(Weights);
     }
+
+    /// <summary>How a command line wants its model loaded.</summary>
+    public static LoadOptions Loading(ParseResult parse) => new()
+    {
+        WeightType = s_weightTypes[parse.GetValue(Weights)!],
+    };
 
     /// <summary>The device that a command line asks for.</summary>
     /// <exception cref="DeviceException">It is absent.</exception>
@@ -71,6 +89,17 @@ internal static class CommonOptions
                 result.AddError($"{option.Name} is {value}; expected an integer of at least {minimum}.");
             }
         });
+        return option;
+    }
+
+    private static Option<string> CreateWeights()
+    {
+        var option = new Option<string>("--weights")
+        {
+            Description = "How weights are kept: f32, bf16 (half the memory, faster) or int8 (0.28 of it; groups of 32 with a scale).",
+            DefaultValueFactory = _ => "f32",
+        };
+        option.AcceptOnlyFromAmong([.. s_weightTypes.Keys]);
         return option;
     }
 

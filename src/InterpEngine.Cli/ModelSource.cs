@@ -1,5 +1,6 @@
 using System.CommandLine;
 using InterpEngine.Kernels;
+using InterpEngine.Models;
 
 namespace InterpEngine.Cli;
 
@@ -39,7 +40,7 @@ internal static class ModelSource
 
     /// <summary>Loads a model.</summary>
     /// <exception cref="InterpException">It cannot be loaded.</exception>
-    public static Model Open(string name, Device device, Terminal terminal, CancellationToken cancellation) =>
+    public static Model Open(string name, Device device, LoadOptions options, Terminal terminal, CancellationToken cancellation) =>
         terminal.Progress(
-            "Loading the model", report => Model.Load(Resolve(name), device, null, terminal.Logger, report, cancellation));
+            "Loading the model", report => Model.Load(Resolve(name), device, options, terminal.Logger, report, cancellation));
 }

@@ -22,7 +22,7 @@ public abstract partial class Device : IDisposable
     /// <summary>The native CPU kernels where the library can be loaded, else the plain C# reference.</summary>
     /// <param name="threads">Threads to compute with; 0 for as many as the process may use. Results do not depend on it.</param>
     /// <param name="instructionSet">The widest instruction set to use; null for the widest present (or the one that the environment
-    /// variable INTERP_ISA names). fp32 results do not depend on it.</param>
+    /// variable INTERP_ISA names). Results do not depend on it, but for products with BF16 weights.</param>
     /// <exception cref="DeviceException">The instruction set is not present on this machine.</exception>
     public static Device Cpu(int threads = 0, InstructionSet? instructionSet = null) =>
         Kernels.Cpu.CpuDevice.IsAvailable ? new Kernels.Cpu.CpuDevice(threads, instructionSet) : new Kernels.Reference.ReferenceDevice();
@@ -52,9 +52,11 @@ public abstract partial class Device : IDisposable
     /// <summary>An empty weight matrix, all zeros, to be filled with <see cref="Pack"/>.</summary>
     /// <param name="inner">Inner length K of the product: inputs.</param>
     /// <param name="columns">Columns N of the product: outputs.</param>
-    public abstract Weight CreateWeight(int inner, int columns);
+    /// <param name="type">How elements are kept: F32, BF16 or I8; see <see cref="Weight"/>.</param>
+    /// <exception cref="DeviceException">There is no memory for it.</exception>
+    public abstract Weight CreateWeight(int inner, int columns, ElementType type = ElementType.F32);
 
-    /// <summary>Copies a block of a checkpoint's matrix into a weight, widening and reordering it on the way.</summary>
+    /// <summary>Copies a block of a checkpoint's matrix into a weight, converting and reordering it on the way.</summary>
     public abstract void Pack(Weight weight, in WeightBlock block);
 
     /// <inheritdoc/>

@@ -74,7 +74,8 @@ internal static class ScanCommand
         Terminal terminal = Terminal.Of(parse);
         int top = parse.GetValue(s_top);
         using Device device = CommonOptions.OpenDevice(parse, terminal);
-        using Model model = ModelSource.Open(parse.GetRequiredValue(s_model), device, terminal, cancellation);
+        using Model model = ModelSource.Open(
+            parse.GetRequiredValue(s_model), device, CommonOptions.Loading(parse), terminal, cancellation);
         var request = new ScanRequest(
             parse.GetRequiredValue(s_prompt),
             parse.GetValue(s_position),

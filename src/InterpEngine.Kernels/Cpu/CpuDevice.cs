@@ -10,7 +10,7 @@ public sealed unsafe partial class CpuDevice : HostDevice
 
     /// <summary>Starts the device's threads.</summary>
     /// <param name="threads">Threads to compute with; 0 for as many as the process may use.</param>
-    /// <param name="set">What to compute with; null for what the environment variable INTERP_ISA names (scalar, avx2, avx512), or
+    /// <param name="set">What to compute with; null for what the environment variable INTERP_ISA names (scalar, avx2, avx512, avx512bf16, amx), or
     /// the widest present.</param>
     /// <exception cref="DeviceException">The library cannot be used, the instruction set is not present, or threads cannot
     /// start.</exception>
@@ -62,7 +62,7 @@ public sealed unsafe partial class CpuDevice : HostDevice
     /// <summary>Threads that compute, the caller's among them. Results do not depend on it.</summary>
     public int Threads { get; }
 
-    /// <summary>What the kernels are compiled for. fp32 results do not depend on it.</summary>
+    /// <summary>What the kernels are compiled for. Results do not depend on it, but for products with BF16 weights.</summary>
     public InstructionSet InstructionSet { get; }
 
     /// <summary>Measures the peak rate of fp32 fused multiply-adds for about 0.3 s, in GFLOP/s.</summary>
@@ -80,7 +80,8 @@ public sealed unsafe partial class CpuDevice : HostDevice
     }
 
     /// <inheritdoc/>
-    public override Weight CreateWeight(int inner, int columns) => new PackedWeight(inner, columns);
+    public override Weight CreateWeight(int inner, int columns, ElementType type = ElementType.F32) =>
+        new PackedWeight(type, inner, columns);
 
     /// <inheritdoc/>
     public override void Pack(Weight weight, in WeightBlock block)

@@ -23,6 +23,7 @@ internal readonly struct NativeWeight
     private readonly nint _data;
     private readonly long _inner;
     private readonly long _columns;
+    private readonly int _type, _reserved;
 
     public NativeWeight(Weight weight)
     {
@@ -34,6 +35,8 @@ internal readonly struct NativeWeight
         _data = packed.Address;
         _inner = weight.Inner;
         _columns = weight.Columns;
+        _type = (int)weight.Type;
+        _reserved = 0;
     }
 }
 

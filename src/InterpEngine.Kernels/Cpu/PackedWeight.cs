@@ -3,23 +3,29 @@ using System.Runtime.InteropServices;
 namespace InterpEngine.Kernels.Cpu;
 
 /// <summary>
-/// A weight in panels of 16 columns, [⌈N/16⌉][K][16] in F32, zeros past the last column; the same for every instruction set.
+/// A weight in panels of 16 columns, zeros past the last one; the layouts of ik_weight, the same for every instruction set.
 /// </summary>
 internal sealed class PackedWeight : Weight
 {
     private const int PanelWidth = 16;
     private readonly Memory _memory;
 
-    public PackedWeight(int inner, int columns) : base(inner, columns)
+    public PackedWeight(ElementType type, int inner, int columns) : base(type, inner, columns)
     {
         long panels = (columns + (PanelWidth - 1L)) / PanelWidth;
-        Int128 bytes = (Int128)panels * inner * PanelWidth * sizeof(float);
+        long groups = (inner + (GroupSize - 1L)) / GroupSize;
+        Int128 bytes = panels * type switch
+        {
+            ElementType.F32 => (Int128)inner * PanelWidth * sizeof(float),
+            ElementType.BF16 => (Int128)groups * GroupSize * PanelWidth * 2,
+            _ => (Int128)groups * (GroupSize + sizeof(float)) * PanelWidth,
+        };
         Bytes = bytes <= long.MaxValue ? (long)bytes : -1;
         _memory = new Memory(Bytes);
         if (_memory.IsInvalid)
         {
             throw new DeviceException(
-                $"There is no memory for a weight [{inner}, {columns}] of {bytes:N0} bytes.",
+                $"There is no memory for a weight [{inner}, {columns}] in {type} of {bytes:N0} bytes.",
                 "Use a smaller model, or a machine with more memory.");
         }
     }

@@ -5,11 +5,17 @@ namespace InterpEngine.Kernels;
 /// <c>acc = X·W; pre = acc + bias; delta = act(pre) ⊙ multiply; out = residual + delta</c>.
 /// </summary>
 /// <remarks>
-/// Order of summation: on CPUs element (r, c) is one chain of fused multiply-adds from +0 over k = 0 … K−1, whatever the number of
-/// rows, the tile or the thread. Each step of the epilogue rounds once, in the order above, and steps that are not given are
-/// skipped. So an epilogue gives the same bits as separate ops, and a stored <see cref="Pre"/> or <see cref="Delta"/> costs a store.
-/// <see cref="InnerStart"/> and <see cref="ColumnStart"/> select a rectangle of the weight: one head of an output or input projection.
-/// Out may be Residual or Multiply; nothing else may overlap.
+/// <para>Order of summation: on CPUs element (r, c) is one chain of fused multiply-adds from +0 over k = 0 … K−1, whatever the number of
+/// rows, the tile or the thread.</para>
+/// <para>With BF16 weights X is rounded to BF16 first, to the nearest, ties to even; products are exact and sums fp32. They are one chain
+/// as above, or what the processor's instruction sums: <see cref="InstructionSet.Avx512Bf16"/> takes k in pairs,
+/// <see cref="InstructionSet.Amx"/> in groups of 32, each from multiples of 32 of the weight's K, and both take subnormal numbers for zero.</para>
+/// <para>With I8 weights X is rounded to integers too, group by group of the weight's K, by the weight's own rule (see
+/// <see cref="Weight"/>). A group's sum is an exact integer; one chain acc = fma(sum, scale of X · scale of W, acc) leads along the groups.</para>
+/// <para>Each step of the epilogue rounds once, in the order above, and steps that are not given are
+/// skipped. So an epilogue gives the same bits as separate ops, and a stored <see cref="Pre"/> or <see cref="Delta"/> costs a store.</para>
+/// <para><see cref="InnerStart"/> and <see cref="ColumnStart"/> select a rectangle of the weight: one head of an output or input
+/// projection. Out may be Residual or Multiply; nothing else may overlap.</para>
 /// </remarks>
 public readonly record struct MatMul
 {
@@ -68,7 +74,7 @@ public readonly record struct MatMul
 /// The product by the transpose, <c>Out = X·Wᵀ</c>: gradients and the directions of direct logit attribution.
 /// </summary>
 /// <remarks>
-/// Order of summation: element (r, k) is summed over n in 16 lanes, lane n mod 16 being a chain of fused multiply-adds from +0, then
+/// X stays fp32, whatever the weight's type. Order of summation: element (r, k) is summed over n in 16 lanes, lane n mod 16 being a chain of fused multiply-adds from +0, then
 /// the tree of <see cref="Device"/>'s sums.
 /// </remarks>
 public readonly record struct MatMulTransposed

@@ -34,7 +34,7 @@ public sealed partial class ReferenceDevice
 
     private static void MultiplyRow(in MatMul op, ReferenceWeight weight, int row)
     {
-        ReadOnlySpan<float> x = Row(op.X, row);
+        var left = new LeftRow(Row(op.X, row), weight.Type, op.InnerStart);
         ReadOnlySpan<float> bias = op.Bias is { } b ? All<float>(b) : [];
         ReadOnlySpan<float> multiply = op.Multiply is { } m ? Row(m, row) : [];
         ReadOnlySpan<float> residual = op.Residual is { } r ? Row(r, row) : [];
@@ -43,7 +43,7 @@ public sealed partial class ReferenceDevice
         Span<float> output = Row(op.Out, row);
         for (int n = 0; n < output.Length; n++)
         {
-            float value = (float)Dot(x, weight.Column(op.ColumnStart + n, op.InnerStart, x.Length));
+            float value = (float)left.Dot(weight, op.ColumnStart + n);
             value = bias.IsEmpty ? value : value + bias[n];
             if (!pre.IsEmpty)
             {
@@ -78,5 +78,76 @@ public sealed partial class ReferenceDevice
         {
             output[i] = (float)values[i];
         }
+    }
+
+    /// <summary>A row of X as the weight's type has it: as it is, rounded to BF16, or as groups of integers with their scales.</summary>
+    private readonly ref struct LeftRow
+    {
+        private readonly ReadOnlySpan<float> _x;
+        private readonly int _start;
+        private readonly float[] _scales = [];
+
+        public LeftRow(ReadOnlySpan<float> x, ElementType type, int start)
+        {
+            _x = x;
+            _start = start;
+            if (type == ElementType.F32)
+            {
+                return;
+            }
+
+            float[] rounded = x.ToArray();
+            _x = rounded;
+            if (type == ElementType.BF16)
+            {
+                foreach (ref float value in rounded.AsSpan())
+                {
+                    value = LowPrecision.RoundToBFloat16(value);
+                }
+
+                return;
+            }
+
+            _scales = new float[(start + x.Length + Weight.GroupSize - 1) / Weight.GroupSize];
+            for (int group = start / Weight.GroupSize; group < _scales.Length; group++)
+            {
+                Span<float> part = rounded.AsSpan()[Range(group)];
+                _scales[group] = LowPrecision.Quantize(part, part);
+            }
+        }
+
+        public double Dot(ReferenceWeight weight, int column)
+        {
+            ReadOnlySpan<float> w = weight.Column(column, _start, _x.Length);
+            if (weight.Type != ElementType.I8)
+            {
+                return ReferenceDevice.Dot(_x, w);
+            }
+
+            double sum = 0;
+            for (int group = _start / Weight.GroupSize; group < _scales.Length; group++)
+            {
+                float scale = weight.Scale(column, group);
+                sum += Integers(_x[Range(group)], w[Range(group)], scale) * ((double)_scales[group] * scale);
+            }
+
+            return sum;
+        }
+
+        /// <summary>Σ of the products of a group's integers.</summary>
+        private static double Integers(ReadOnlySpan<float> x, ReadOnlySpan<float> w, float scale)
+        {
+            double sum = 0;
+            for (int i = 0; scale > 0 && i < x.Length; i++)
+            {
+                sum += (double)x[i] * MathF.Round(w[i] / scale);
+            }
+
+            return sum;
+        }
+
+        /// <summary>Elements of the row in a group of the weight.</summary>
+        private Range Range(int group) =>
+            Math.Max(0, group * Weight.GroupSize - _start)..Math.Min(_x.Length, (group + 1) * Weight.GroupSize - _start);
     }
 }

@@ -15,7 +15,8 @@ public sealed unsafe partial class ReferenceDevice : HostDevice
     public override string Name => "reference";
 
     /// <inheritdoc/>
-    public override Weight CreateWeight(int inner, int columns) => new ReferenceWeight(inner, columns);
+    public override Weight CreateWeight(int inner, int columns, ElementType type = ElementType.F32) =>
+        new ReferenceWeight(type, inner, columns);
 
     /// <inheritdoc/>
     public override void Pack(Weight weight, in WeightBlock block) => Own(weight).Pack(in block);

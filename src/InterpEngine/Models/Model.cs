@@ -25,9 +25,9 @@ public sealed partial class Model : IDisposable
     private readonly Lazy<Tokenizer?> _tokenizer;
     private readonly Lazy<int?> _beginToken;
 
-    private Model(string path, ModelDescription description, Device device, ModelWeights weights)
+    private Model(string path, ModelDescription description, Device device, ModelWeights weights, LoadOptions options)
     {
-        (Path, Description, Device, _weights) = (path, description, device, weights);
+        (Path, Description, Device, _weights, Loading) = (path, description, device, weights, options);
         Points = new HookRegistry(description);
         _rotary = description.Positions is RotaryPositions rotary ? new RotaryTables(rotary.Frequencies, device) : null;
         _tokenizer = new(LoadTokenizer);
@@ -42,6 +42,9 @@ public sealed partial class Model : IDisposable
 
     /// <summary>Where its weights are and where it runs. It is the caller's, and may be shared by models.</summary>
     public Device Device { get; }
+
+    /// <summary>How it was loaded.</summary>
+    public LoadOptions Loading { get; }
 
     /// <summary>The hook points that it has.</summary>
     public HookRegistry Points { get; }
@@ -61,7 +64,7 @@ public sealed partial class Model : IDisposable
     /// <summary>Loads a model in Hugging Face's layout: config.json, safetensors (one file or shards), tokenizer.json.</summary>
     /// <param name="path">The folder.</param>
     /// <param name="device">Where to run it.</param>
-    /// <param name="options">How to keep it; null for the weights as the checkpoint holds them.</param>
+    /// <param name="options">How to keep it; null for weights in single precision.</param>
     /// <param name="logger">Told what was loaded; null for nobody.</param>
     /// <param name="progress">Told the share that is loaded, from 0 to 1; null for nobody.</param>
     /// <param name="cancellation">Ends the loading between two pieces of a tensor.</param>
@@ -88,7 +91,7 @@ public sealed partial class Model : IDisposable
             Log.Loaded(logger, path, description.Family, description.Layers, weights.Bytes >> 20, device.Name, seconds);
         }
 
-        return new Model(path, description, device, weights);
+        return new Model(path, description, device, weights, options);
     }
 
     /// <summary>Reads a model's settings alone.</summary>

@@ -17,6 +17,7 @@ internal sealed unsafe partial class WeightLoader
     private readonly ModelDescription _model;
     private readonly Checkpoint _checkpoint;
     private readonly Device _device;
+    private readonly LoadOptions _options;
     private readonly string _prefix;
     private readonly List<IDisposable> _made = [];
     private readonly CancellationToken _cancellation;
@@ -25,7 +26,7 @@ internal sealed unsafe partial class WeightLoader
         ModelDescription model, Checkpoint checkpoint, Device device, LoadOptions options, CancellationToken cancellation)
     {
         _processor = options.Processing == WeightProcessing.None ? null : new WeightProcessor(model, options.Processing, this);
-        (_model, _checkpoint, _device, _cancellation) = (model, checkpoint, device, cancellation);
+        (_model, _checkpoint, _device, _options, _cancellation) = (model, checkpoint, device, options, cancellation);
         string embedding = model.Layout.Parameters[TokenEmbedding].Name;
         _prefix = model.Layout.Prefixes.FirstOrDefault(prefix => checkpoint.Tensors.ContainsKey(prefix + embedding))
             ?? model.Layout.Prefixes[0];
@@ -92,10 +93,11 @@ internal sealed unsafe partial class WeightLoader
         ParameterSource source = _model.Layout.Parameters[parameter];
         FusedPart part = CheckpointSchema.Part(_model, parameter);
         SafetensorsEntry entry = Find(parameter, layer);
-        Weight weight = Keep(_device.CreateWeight(inputs, outputs));
+        Weight weight = Keep(_device.CreateWeight(inputs, outputs, _options.TypeOf(parameter)));
         int size = entry.ElementType.Size();
         long rowElements = source.InputsFirst ? (long)part.Groups * part.GroupSize : inputs;
         int chunk = (int)Math.Clamp(ChunkBytes / Math.Max(1, rowElements * size), 1, int.MaxValue);
+        chunk = source.InputsFirst ? Math.Max(Weight.GroupSize, chunk / Weight.GroupSize * Weight.GroupSize) : chunk;
         for (int group = 0; group < part.Groups; group++)
         {
             int start = group * part.GroupSize + part.Start;

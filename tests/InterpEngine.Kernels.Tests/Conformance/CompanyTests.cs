@@ -24,6 +24,15 @@ public sealed class CompanyTests
             RowsAlone(run, rows, columns, inner, (x, output) =>
                 run.Device.Run(new MatMulTransposed { X = x, W = weight, Out = output }));
         }
+
+        foreach (ElementType type in (ElementType[])[ElementType.BF16, ElementType.I8])
+        {
+            foreach ((int rows, int inner, int columns) in ((int, int, int)[])[(17, 65, 97), (40, 600, 31), (70, 33, 128)])
+            {
+                Weight weight = run.Weight(run.Values(inner * columns), inner, columns, type);
+                RowsAlone(run, rows, inner, columns, (x, output) => run.Device.Run(new MatMul { X = x, W = weight, Out = output }));
+            }
+        }
     }
 
     [Theory]

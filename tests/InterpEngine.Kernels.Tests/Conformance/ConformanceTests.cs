@@ -1,3 +1,4 @@
+using InterpEngine.Kernels.Cpu;
 using InterpEngine.Kernels.Tests.Conformance.Cases;
 
 namespace InterpEngine.Kernels.Tests.Conformance;
@@ -8,6 +9,7 @@ public sealed class ConformanceTests
     private static readonly Dictionary<string, OpCase> Cases = new[]
     {
         MatMulCases.All(),
+        NarrowWeightCases.All(),
         ElementwiseCases.All(),
         NormCases.All(),
         RotaryCases.All(),
@@ -33,11 +35,13 @@ public sealed class ConformanceTests
     [MemberData(nameof(CaseNames))]
     public void Has_the_same_bits_on_all_cpus(string name)
     {
-        int[]? first = null;
+        var seen = new Dictionary<InstructionSet, int[]>();
         foreach (Lazy<Device> cpu in Devices.Cpus.Values)
         {
             int[] bits = [.. Cases[name].Run(cpu.Value).SelectMany(output => output.Values).Select(Bits)];
-            first ??= bits;
+            var sums = ((CpuDevice)cpu.Value).InstructionSet;
+            InstructionSet like = Cases[name].OwnSums && sums > InstructionSet.Avx512 ? sums : InstructionSet.Scalar;
+            int[] first = seen.TryAdd(like, bits) ? bits : seen[like];
             int same = first.AsSpan().CommonPrefixLength(bits);
             Assert.True(same == first.Length, $"{cpu.Value.Name}: element {same} of all outputs differs from the first cpu's.");
         }

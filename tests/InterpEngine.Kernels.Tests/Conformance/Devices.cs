@@ -10,7 +10,7 @@ internal static class Devices
     /// <summary>By instruction set and threads: an odd number of threads splits work unevenly.</summary>
     public static readonly IReadOnlyDictionary<string, Lazy<Device>> Cpus =
         (from instructionSet in CpuDevice.InstructionSets
-         from threads in (int[])[1, 3]
+         from threads in (int[])(instructionSet > InstructionSet.Avx512 ? [3] : [1, 3]) // the last two differ in a few products only
          let name = $"cpu {instructionSet.ToString().ToLowerInvariant()} {threads} thread{(threads == 1 ? "" : "s")}"
          select KeyValuePair.Create(name, new Lazy<Device>(() => new CpuDevice(threads, instructionSet)))).ToDictionary();
 

@@ -3,12 +3,15 @@ namespace InterpEngine.Kernels.Tests.Conformance;
 /// <summary>One op with one set of inputs and options, to be judged on any device.</summary>
 /// <param name="name">Op, shapes and options: <c>MatMul / 17x33x65 bias gelu</c>.</param>
 /// <param name="body">Makes the inputs, runs the op and says what its outputs should be.</param>
-internal sealed class OpCase(string name, Action<OpRun> body)
+/// <param name="ownSums">Whether each instruction set may have bits of its own.</param>
+internal sealed class OpCase(string name, Action<OpRun> body, bool ownSums = false)
 {
     private readonly Lock _lock = new();
     private IReadOnlyList<Output>? _reference;
 
     public string Name => name;
+
+    public bool OwnSums => ownSums;
 
     /// <summary>Runs on a device.</summary>
     public IReadOnlyList<Output> Run(Device device)

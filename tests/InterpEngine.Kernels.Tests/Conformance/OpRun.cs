@@ -54,9 +54,9 @@ internal sealed class OpRun(Device device, int seed) : IDisposable
         View(values, rows, columns, layout, float.NaN);
 
     /// <summary>A weight with the given elements, [inner, columns], packed from floats.</summary>
-    public Weight Weight(float[] values, int inner, int columns)
+    public Weight Weight(float[] values, int inner, int columns, ElementType type = ElementType.F32)
     {
-        Weight weight = Own(device.CreateWeight(inner, columns));
+        Weight weight = Own(device.CreateWeight(inner, columns, type));
         unsafe
         {
             fixed (float* address = values)

@@ -73,6 +73,10 @@ public sealed class WeightTests
         Assert.Throws<ArgumentException>(() => on.Pack(weight, new(0, ElementType.F32, 1, 1, 1, 1, 0, -1)));
         Assert.Throws<ArgumentException>(() => on.Pack(weight, new(0, ElementType.F32, 1, int.MaxValue, 1, 1, 0, 1)));
         Assert.Throws<ArgumentOutOfRangeException>(() => on.CreateWeight(-1, 1));
+        Assert.Throws<ArgumentException>(() => on.CreateWeight(1, 1, ElementType.F16));
+        using Weight integers = on.CreateWeight(70, 6, ElementType.I8);
+        Assert.Throws<ArgumentException>(() => on.Pack(integers, new(0, ElementType.F32, 6, 1, 1, 1, 64 - 1)));
+        Assert.Throws<ArgumentException>(() => on.Pack(integers, new(0, ElementType.F32, 31, 1, 1, 1, 32)));
         Assert.Throws<ArgumentException>(() => on.Pack(new ForeignWeight(), new(0, ElementType.F32, 1, 1, 1, 1)));
         using Tensor x = on.Upload<float>([1, 2], 1, 2), y = on.Upload<float>([1, 2], 1, 2);
         Assert.Throws<ArgumentException>(() => on.Run(new MatMul { X = x, W = new ForeignWeight(), Out = y }));
@@ -128,7 +132,7 @@ public sealed class WeightTests
         return [.. columns.Select((_, i) => columns[i % weight.Columns * weight.Inner + i / weight.Columns])];
     }
 
-    private sealed class ForeignWeight() : Weight(2, 2)
+    private sealed class ForeignWeight() : Weight(ElementType.F32, 2, 2)
     {
         public override long Bytes => 0;
 

@@ -1,0 +1,225 @@
+// Register tiles of products with BF16 weights: fp32 sums of products of BF16 numbers, which are exact.
+//
+// Three ways, each with one order of summation for every shape: widened to fp32 and multiplied as fp32 is, one
+// chain along k (scalar, AVX2, AVX-512); by VDPBF16PS, pairs of k in one chain (AVX-512 BF16); by TDPBF16PS,
+// a chain each for even and odd k of a group of 32, whose sum joins the chain of groups (AMX).
+#include <bit>
+
+#include "tile.h"
+
+#if defined(IK_TARGET_AMX)
+#include <immintrin.h>
+#endif
+
+namespace ik::IK_TARGET {
+namespace {
+
+// To the nearest BF16, ties to even; NaN stays one.
+uint32_t round_bf16(float x) {
+  uint32_t b = std::bit_cast<uint32_t>(x);
+  uint32_t rounded = b + 0x7fffu + (b >> 16 & 1);
+  return ((b & 0x7fffffffu) > 0x7f800000u ? b | 0x00400000u : rounded) >> 16;
+}
+
+#if defined(IK_TARGET_BF16)
+
+void prepare(const float* x, int64_t start, int64_t length, void* to) {
+  uint16_t* out = static_cast<uint16_t*>(to);
+  int64_t end = divide_up(start + length, group_size) * group_size;
+  for (int64_t i = 0; i < start; i++) out[i] = 0;
+  for (int64_t i = 0; i < length; i++) out[start + i] = static_cast<uint16_t>(round_bf16(x[i]));
+  for (int64_t i = start + length; i < end; i++) out[i] = 0;
+}
+constexpr int64_t element_bytes = 2;
+
+#else
+
+void prepare(const float* x, int64_t start, int64_t length, void* to) {
+  float* out = static_cast<float*>(to);
+  int64_t end = divide_up(start + length, group_size) * group_size;
+  for (int64_t i = 0; i < start; i++) out[i] = 0;
+  for (int64_t i = 0; i < length; i++) out[start + i] = std::bit_cast<float>(round_bf16(x[i]) << 16);
+  for (int64_t i = start + length; i < end; i++) out[i] = 0;
+}
+constexpr int64_t element_bytes = 4;
+
+#endif
+
+#if defined(IK_TARGET_AMX)
+
+// The tile registers' shapes: 0 to 3 hold sums, 4 and 5 rows of X, 6 and 7 panels.
+struct alignas(64) tile_shapes {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {};
+  uint8_t rows[16] = {};
+};
+
+constexpr int64_t most_rows = 32, unit_rows = 16;
+int64_t panels_of(int64_t rows) { return rows > 16 ? 2 : 4; }
+
+// Up to 32 rows times up to 2 panels.
+void tall(const char* x, int64_t x_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t panels,
+          float* acc) {
+  float* lower = acc + 16 * panels * 16;
+  int64_t stride = panels * 64;
+  _tile_loadd(0, acc, stride);
+  _tile_loadd(2, lower, stride);
+  if (panels == 2) {
+    _tile_loadd(1, acc + 16, stride);
+    _tile_loadd(3, lower + 16, stride);
+    for (int64_t g = 0; g < groups; g++, x += 64, w += bf16_group_bytes) {
+      _tile_loadd(4, x, x_stride);
+      _tile_loadd(6, w, 64);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_loadd(7, w + panel_stride, 64);
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_loadd(5, x + 16 * x_stride, x_stride);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+    _tile_stored(1, acc + 16, stride);
+    _tile_stored(3, lower + 16, stride);
+  } else {
+    for (int64_t g = 0; g < groups; g++, x += 64, w += bf16_group_bytes) {
+      _tile_loadd(4, x, x_stride);
+      _tile_loadd(6, w, 64);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_loadd(5, x + 16 * x_stride, x_stride);
+      _tile_dpbf16ps(2, 5, 6);
+    }
+  }
+  _tile_stored(0, acc, stride);
+  _tile_stored(2, lower, stride);
+}
+
+// What a panel will need soon: these tiles wait for memory.
+void prefetch_group(const char* w) {
+  constexpr int64_t ahead = 4 * bf16_group_bytes;
+#pragma GCC unroll 16
+  for (int i = 0; i < 16; i++) _mm_prefetch(w + ahead + i * 64, _MM_HINT_T0);
+}
+
+// Up to 16 rows times up to 4 panels.
+template <int P>
+void low(const char* x, int64_t x_stride, const char* w, int64_t panel_stride, int64_t groups, float* acc) {
+  constexpr int64_t stride = P * 64;
+  _tile_loadd(0, acc, stride);
+  if constexpr (P > 1) _tile_loadd(1, acc + 16, stride);
+  if constexpr (P > 2) _tile_loadd(2, acc + 32, stride);
+  if constexpr (P > 3) _tile_loadd(3, acc + 48, stride);
+  for (int64_t g = 0; g < groups; g++, x += 64, w += bf16_group_bytes) {
+    _tile_loadd(4, x, x_stride);
+    prefetch_group(w);
+    _tile_loadd(6, w, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    if constexpr (P > 1) {
+      prefetch_group(w + panel_stride);
+      _tile_loadd(7, w + panel_stride, 64);
+      _tile_dpbf16ps(1, 4, 7);
+    }
+    if constexpr (P > 2) {
+      prefetch_group(w + 2 * panel_stride);
+      _tile_loadd(6, w + 2 * panel_stride, 64);
+      _tile_dpbf16ps(2, 4, 6);
+    }
+    if constexpr (P > 3) {
+      prefetch_group(w + 3 * panel_stride);
+      _tile_loadd(7, w + 3 * panel_stride, 64);
+      _tile_dpbf16ps(3, 4, 7);
+    }
+  }
+  _tile_stored(0, acc, stride);
+  if constexpr (P > 1) _tile_stored(1, acc + 16, stride);
+  if constexpr (P > 2) _tile_stored(2, acc + 32, stride);
+  if constexpr (P > 3) _tile_stored(3, acc + 48, stride);
+}
+
+void tile(const char* x, int64_t x_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t rows,
+          int64_t panels, float* acc) {
+  tile_shapes shapes;
+  for (int t = 0; t < 8; t++) {
+    bool upper = t < 2 || t == 4 || rows <= 16;
+    shapes.rows[t] = static_cast<uint8_t>(t >= 6 ? 16 : upper ? least(rows, 16) : rows - 16);
+    shapes.row_bytes[t] = 64;
+  }
+  _tile_loadconfig(&shapes);
+  if (rows > 16) {
+    tall(x, x_stride, w, panel_stride, groups, panels, acc);
+  } else {
+    auto f = panels == 1 ? low<1> : panels == 2 ? low<2> : panels == 3 ? low<3> : low<4>;
+    f(x, x_stride, w, panel_stride, groups, acc);
+  }
+  _tile_release();  // Between calls no thread holds tile registers, which are 8 KiB at a context switch.
+}
+
+#else
+
+constexpr int64_t most_rows = max_tile_rows, unit_rows = 1;
+int64_t panels_of(int64_t rows) { return tile_panels(rows); }
+
+template <int R, int P>
+void narrow_tile(const char* x, int64_t x_stride, const char* w, int64_t panel_stride, int64_t groups,
+                 float* acc) {
+  v16 c[R][P];
+#pragma GCC unroll 16
+  for (int i = 0; i < R * P; i++) c[i / P][i % P] = load(acc + i * 16);
+  for (int64_t pair = 0; pair < groups * 16; pair++, x += 2 * element_bytes, w += 64) {
+#if defined(IK_TARGET_BF16)
+    __m512bh b[P];
+#pragma GCC unroll 4
+    for (int p = 0; p < P; p++) b[p] = (__m512bh)_mm512_loadu_si512(w + p * panel_stride);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) {
+      int32_t two;
+      std::memcpy(&two, x + r * x_stride, 4);
+      __m512bh a = (__m512bh)_mm512_set1_epi32(two);
+#pragma GCC unroll 4
+      for (int p = 0; p < P; p++) c[r][p].r = _mm512_dpbf16_ps(c[r][p].r, a, b[p]);
+    }
+#else
+#pragma GCC unroll 2
+    for (int odd = 0; odd < 2; odd++) {
+      v16 b[P];
+#pragma GCC unroll 4
+      for (int p = 0; p < P; p++) b[p] = odd ? odd_bf16(w + p * panel_stride) : even_bf16(w + p * panel_stride);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; r++) {
+        float one;
+        std::memcpy(&one, x + r * x_stride + odd * 4, 4);
+        v16 a = splat(one);
+#pragma GCC unroll 4
+        for (int p = 0; p < P; p++) c[r][p] = fma(a, b[p], c[r][p]);
+      }
+    }
+#endif
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < R * P; i++) store(acc + i * 16, c[i / P][i % P]);
+}
+
+template <int R, int P>
+void choose(const char* x, int64_t x_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t rows,
+            int64_t panels, float* acc) {
+  if constexpr (R <= max_tile_rows) {
+    if constexpr (P > tile_panels(R)) {
+      choose<R + 1, 1>(x, x_stride, w, panel_stride, groups, rows, panels, acc);
+    } else if (rows == R && panels == P) {
+      narrow_tile<R, P>(x, x_stride, w, panel_stride, groups, acc);
+    } else {
+      choose<R, P + 1>(x, x_stride, w, panel_stride, groups, rows, panels, acc);
+    }
+  }
+}
+
+void tile(const char* x, int64_t x_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t rows,
+          int64_t panels, float* acc) {
+  choose<1, 1>(x, x_stride, w, panel_stride, groups, rows, panels, acc);
+}
+
+#endif
+
+}  // namespace
+
+const narrow_product bf16_product = {group_size * element_bytes, prepare, most_rows, unit_rows, panels_of, tile};
+
+}  // namespace ik::IK_TARGET

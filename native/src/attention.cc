@@ -1,267 +1,440 @@
-// Attention. One task is one sequence, one kv head and a block of queries with all heads that share it: its
-// rows. The scores of all rows stay in the second-level cache: computed from keys that are transposed, 16 at
-// a time, into panels; turned into the pattern; multiplied with the values. Panels count from the sequence's
-// first real key.
+// Attention. The keys and values of one sequence and kv head are cut into chunks, counted from the first real
+// key: keys transposed into panels of 16, values as panels of 16 columns. One task is a block of queries with
+// all heads that share these keys: its rows. All scores of a block stay in the second-level cache and are
+// gone through three times: made from Q and K, turned into exponentials, divided by their sum and multiplied
+// with V. Blocks and chunks change no bits: every sum runs over the keys in order, lanes counted from the
+// first real one.
+#include "attention_tile.h"
 #include "tile.h"
 
 namespace ik::IK_TARGET {
 namespace {
 
-// Keys [from, to).
+constexpr int64_t chunk = 128;  // keys
+
+// Keys [from, to), counted from the sequence's first real one.
 struct span {
   int64_t from, to;
 
   bool empty() const { return from >= to; }
+  span within(span s) const { return {most(from, s.from), least(to, s.to)}; }
 };
 
-// The keys that query i of sequence b sees.
-span visible(const ik_attention_args& a, int64_t b, int64_t i) {
-  int64_t first = most(0, least(a.keys, a.spans[2 * b])),
-          end = most(first, least(a.keys, a.spans[2 * b + 1]));
-  int64_t position = i + a.keys - a.queries;
-  if (position < first || position >= end) return {first, first};
-  int64_t reach = a.window > 0 ? a.window : a.keys;
-  return {most(first, position - reach + 1), a.causal != 0 ? position + 1 : least(end, position + reach)};
+// f(j, mask) for the vectors that hold a span; no mask (std::nullptr_t) where all lanes are inside.
+template <class F>
+IK_INLINE void for_vectors(span s, F f) {
+  int64_t j = s.from / 16 * 16;
+  if (j < s.from && j < s.to) {
+    f(j, lanes(s.from - j, least(16, s.to - j)));
+    j += 16;
+  }
+#pragma GCC unroll 4
+  for (; j + 16 <= s.to; j += 16) f(j, nullptr);
+  if (j < s.to) f(j, lanes(0, s.to - j));
 }
+
+IK_INLINE v16 choose(std::nullptr_t, v16 yes, v16) { return yes; }
+IK_INLINE v16 choose(m16 mask, v16 yes, v16 no) { return select(mask, yes, no); }
+
+// Keys and values that a kv head of a sequence has.
+struct source {
+  const ik_attention_args& a;
+  int64_t batch, kv_head, first, count;
+
+  source(const ik_attention_args& args, int64_t pair)
+      : a(args), batch(pair / args.kv_heads), kv_head(pair % args.kv_heads) {
+    first = most(0, least(a.keys, a.spans[2 * batch]));
+    count = most(0, least(a.keys, a.spans[2 * batch + 1]) - first);
+  }
+
+  // What query i sees.
+  span seen(int64_t i) const {
+    int64_t position = i + a.keys - a.queries - first, reach = a.window > 0 ? a.window : a.keys;
+    if (position < 0 || position >= count) return {0, 0};
+    return {most(0, position - reach + 1), a.causal != 0 ? position + 1 : least(count, position + reach)};
+  }
+
+  int64_t token() const { return (batch * a.capacity + first) * a.kv_heads + kv_head; }
+
+  // [panels][head size][16]. Behind the last key, that one is repeated.
+  void pack_keys(span s, float* panels) const {
+    int64_t size = a.head_size, stride = a.kv_heads * size;
+    const float* k = a.k + token() * size;
+    for (int64_t j = s.from; j < s.to; j += 16, panels += size * 16)
+      transpose_rows(k + j * stride, stride, least(16, s.to - j), size, panels);
+  }
+
+  // [panels][chunk][16]
+  void pack_values(span s, float* panels) const {
+    int64_t size = a.value_size, stride = a.kv_heads * size;
+    const float* v = a.v + token() * size;
+    for (int64_t j = s.from; j < s.to; j++) {
+      for (int64_t c = 0; c < size; c += 16)
+        store(panels + c * chunk + (j - s.from) * 16, load_some(v + j * stride + c, size - c));
+    }
+  }
+};
+
+int64_t value_panels(const ik_attention_args& a) { return divide_up(a.value_size, 16); }
+int64_t key_floats(const ik_attention_args& a) { return chunk * a.head_size; }  // of one packed chunk
+int64_t value_floats(const ik_attention_args& a) { return chunk * value_panels(a) * 16; }
+
+// A part of a block: keys of one chunk that some row sees, from the chunk's first on.
+struct part {
+  span keys;
+  float* scores;  // [rows][chunk]
+};
+
+// Rows [begin, end) that make up a register tile, and the keys that some of them see, or all of them.
+struct row_tile {
+  int64_t begin, end;
+  span some, all;
+};
 
 // Rows of one task: head g of group_size at query i is row (i - query) * group_size + g.
 struct block {
+  const source& of;
   const ik_attention_args& a;
-  int64_t batch, kv_head, query, rows, group_size;
-  int64_t first;      // the sequence's first real key
-  int64_t base, end;  // keys that some row sees, from the panel on that holds the first of them
-  int64_t width;      // floats from one row of scores to the next
-  float* scores;      // [rows, width]: column j is key base + j
-  float* queries;     // [rows, head size]
-  float* panels;      // [panels of a tile][head size][16]: transposed keys
-  span* sees;         // [rows], relative to base
+  int64_t query, rows, group_size, tile_count;
+  span keys;                 // that some row sees
+  const float* packed_keys;  // of chunk 0; null: packed as they are needed
+  const float* packed_values;
+  float* scores;   // [chunks from that of keys.from on][rows][chunk]
+  float* queries;  // [rows][head size]
+  float* panels;   // [panels of a tile][head size][16] or [value panels][chunk][16]
+  float* maxima;   // [rows][16]
+  float* totals;   // [rows][16]
+  float* z;        // [rows][value panels][16]
+  span* sees;      // [rows]
+  row_tile* tiles;
 
-  int64_t head(int64_t r) const { return kv_head * group_size + r % group_size; }
+  int64_t head(int64_t r) const { return of.kv_head * group_size + r % group_size; }
   int64_t position(int64_t r) const { return query + r / group_size; }
 
   // Row r of a tensor [batch, queries, heads, n], and of one [batch, heads, queries, keys].
-  int64_t token_row(int64_t r) const { return (batch * a.queries + position(r)) * a.heads + head(r); }
-  int64_t square_row(int64_t r) const { return (batch * a.heads + head(r)) * a.queries + position(r); }
+  int64_t token_row(int64_t r) const { return (of.batch * a.queries + position(r)) * a.heads + head(r); }
+  int64_t square_row(int64_t r) const { return (of.batch * a.heads + head(r)) * a.queries + position(r); }
+
+  template <class F>
+  void for_parts(F f) const {
+    float* at = scores;
+    for (int64_t j = keys.from / chunk * chunk; j < keys.to; j += chunk, at += rows * chunk)
+      f(part{{j, least(j + chunk, keys.to)}, at});
+  }
 };
 
-// Keys [key, key + 16) as panel[c * 16 + key]; behind `end` the last one is repeated.
-void transpose_keys(const block& t, int64_t key, float* panel) {
-  int64_t size = t.a.head_size, stride = t.a.kv_heads * size, count = least(16, t.end - key);
-  const float* k = t.a.k + ((t.batch * t.a.capacity + key) * t.a.kv_heads + t.kv_head) * size;
-  transpose_rows(k, stride, count, size, panel);
-}
-
-// What rows [from, to) see, taken together.
-span seen_by(const block& t, int64_t from, int64_t to) {
-  span all{t.width, 0};
-  for (int64_t r = from; r < to; r++) {
-    if (t.sees[r].empty()) continue;
-    all = {least(all.from, t.sees[r].from), most(all.to, t.sees[r].to)};
-  }
-  return all;
-}
-
-// Scores of row r from its dot products with the panel of keys that begins `distance` after the first real
-// key.
-v16 finish_scores(const block& t, int64_t r, int64_t distance, v16 dots) {
-  static const float lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  v16 s = dots * splat(t.a.scale);
-  if (t.a.soft_cap > 0) s = splat(t.a.soft_cap) * tanh(s / splat(t.a.soft_cap));
-  if (t.a.slopes == nullptr) return s;
-  return fma(splat(t.a.slopes[t.head(r)]), splat(static_cast<float>(distance)) + load(lane), s);
-}
-
-// Scores of whole panels; what a row does not see is ignored later.
-void compute_scores(const block& t) {
-  int64_t size = t.a.head_size;
-  row_tiles tiles(t.rows);
-  int64_t tallest = divide_up(t.rows, tiles.count);
-  for (int64_t r = 0; r < t.rows; r++) {
-    std::memcpy(t.queries + r * size, t.a.q + t.token_row(r) * size, size * sizeof(float));
-  }
-
-  alignas(64) float acc[largest_tile];
-  for (int64_t key = t.base, panels; key < t.end; key += panels * 16) {
-    panels = next_panels(tallest, divide_up(t.end - key, 16));
-    for (int64_t p = 0; p < panels; p++) transpose_keys(t, key + p * 16, t.panels + p * size * 16);
-    int64_t column = key - t.base;
-    for (int64_t i = 0; i < tiles.count; i++) {
-      int64_t row = tiles.begin(i), rows = tiles.begin(i + 1) - row;
-      span needed = seen_by(t, row, row + rows);
-      if (needed.to <= column || needed.from >= column + panels * 16) continue;
-      for (int64_t j = 0; j < rows * panels; j++) store(acc + j * 16, zero());
-      product p{t.queries + row * size, size, t.panels, 16, size * 16, size};
-      find_tile(rows, panels, tile_kind::plain)(p, acc, m16{});
-      for (int64_t j = 0; j < rows * panels; j++) {
-        int64_t r = row + j / panels, c = column + j % panels * 16;
-        store(t.scores + r * t.width + c, finish_scores(t, r, t.base - t.first + c, load(acc + j * 16)));
-      }
+// Dot products of queries and keys, whole panels; those that a row does not see are ignored later.
+void multiply_keys(const block& t, const part& s) {
+  int64_t size = t.a.head_size, tallest = divide_up(t.rows, t.tile_count);
+  for (int64_t key = s.keys.from, panels; key < s.keys.to; key += panels * 16) {
+    panels = next_attention_panels(tallest, divide_up(s.keys.to - key, 16));
+    span wanted{key, least(key + panels * 16, s.keys.to)};
+    const float* keys = t.panels;
+    if (t.packed_keys == nullptr) {
+      t.of.pack_keys(wanted, t.panels);
+    } else {
+      keys = t.packed_keys + key * size;
+    }
+    for (int64_t i = 0; i < t.tile_count; i++) {
+      const row_tile& tile = t.tiles[i];
+      span needed = tile.some.within(wanted);
+      if (needed.empty()) continue;
+      int64_t rows = tile.end - tile.begin;
+      int64_t width = panels > 1 && needed.to <= key + panels * 8 ? panels / 2 : panels;
+      const float* next = t.packed_keys != nullptr && i < panels ? keys + (panels + i) * size * 16 : keys;
+      find_attention_tile<false>(
+          rows, width)({t.queries + tile.begin * size, size, keys, size * 16,
+                        s.scores + tile.begin * chunk + key - s.keys.from, chunk, &size, next});
     }
   }
 }
 
 // Copies what row r sees of a given tensor.
-void read_row(const block& t, int64_t r, const float* squares) {
-  span s = t.sees[r];
-  if (s.empty()) return;
-  const float* from = squares + t.square_row(r) * t.a.keys + t.base;
-  std::memcpy(t.scores + r * t.width + s.from, from + s.from, (s.to - s.from) * sizeof(float));
+void read_row(const block& t, const part& s, int64_t r, const float* squares) {
+  span seen = s.keys.within(t.sees[r]);
+  if (seen.empty()) return;
+  std::memcpy(s.scores + r * chunk + seen.from - s.keys.from,
+              squares + t.square_row(r) * t.a.keys + t.of.first + seen.from,
+              (seen.to - seen.from) * sizeof(float));
 }
 
-// Stores what row r sees, and `unseen` elsewhere.
-void write_row(const block& t, int64_t r, float* squares, float unseen) {
-  float* to = squares + t.square_row(r) * t.a.keys;
-  span s = t.sees[r].empty() ? span{0, 0} : span{t.sees[r].from + t.base, t.sees[r].to + t.base};
-  for (int64_t j = 0; j < s.from; j += 16) store_some(to + j, splat(unseen), s.from - j);
-  std::memcpy(to + s.from, t.scores + r * t.width + s.from - t.base, (s.to - s.from) * sizeof(float));
-  for (int64_t j = s.to; j < t.a.keys; j += 16) store_some(to + j, splat(unseen), t.a.keys - j);
+// Stores what row r sees, and `unseen` in the rest of the part.
+void write_row(const block& t, const part& s, int64_t r, float* squares, float unseen) {
+  float* to = squares + t.square_row(r) * t.a.keys + t.of.first;
+  span seen = s.keys.within(t.sees[r]);
+  if (seen.empty()) seen = {s.keys.to, s.keys.to};
+  for (int64_t j = s.keys.from; j < seen.from; j++) to[j] = unseen;
+  std::memcpy(to + seen.from, s.scores + r * chunk + seen.from - s.keys.from,
+              (seen.to - seen.from) * sizeof(float));
+  for (int64_t j = seen.to; j < s.keys.to; j++) to[j] = unseen;
 }
 
-// One row of scores becomes one of the pattern, in place. Panels count from the first real key, so lanes do
-// too. A sink is one more score of the row that gets no weight.
-void softmax(float* x, span s, const float* sink) {
-  if (s.empty()) return;
-  int64_t begin = s.from / 16 * 16;
-  auto inside = [&](int64_t j) { return lanes(most(0, s.from - j), least(16, s.to - j)); };
-  auto whole = [&](int64_t j) { return j >= s.from && j + 16 <= s.to; };
-
-  v16 m = splat(sink == nullptr ? -infinity : *sink);
-  for (int64_t j = begin; j < s.to; j += 16) {
-    m = max(m, whole(j) ? load(x + j) : select(inside(j), load(x + j), splat(-infinity)));
+// What lies before the first part and behind the last.
+void write_outside(const block& t, float* squares, float unseen) {
+  for (int64_t r = 0; r < t.rows; r++) {
+    float* row = squares + t.square_row(r) * t.a.keys;
+    int64_t begin = t.of.first + t.keys.from / chunk * chunk, end = t.of.first + t.keys.to;
+    for (int64_t j = 0; j < begin; j += 16) store_some(row + j, splat(unseen), begin - j);
+    for (int64_t j = end; j < t.a.keys; j += 16) store_some(row + j, splat(unseen), t.a.keys - j);
   }
-  v16 top = splat(largest(m)), total = zero();
-  for (int64_t j = begin; j < s.to; j += 16) {
-    v16 e = exp(load(x + j) - top);
-    if (!whole(j)) e = select(inside(j), e, zero());
+}
+
+// The softmax's three passes over row r. First the scores, from the dot products unless they are given, and
+// the largest of them.
+void find_maximum(const block& t, const part& s, int64_t r) {
+  static const float lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const ik_attention_args& a = t.a;
+  v16 m = load(t.maxima + r * 16), scale = splat(a.scale), cap = splat(a.soft_cap);
+  v16 slope = splat(a.slopes == nullptr ? 0 : a.slopes[t.head(r)]), first = load(lane);
+  bool plain = a.soft_cap == 0 && a.slopes == nullptr;
+  float* x = s.scores + r * chunk - s.keys.from;
+  for_vectors(s.keys.within(t.sees[r]), [&](int64_t j, auto mask) {
+    v16 y = load(x + j);
+    if (a.given_scores == nullptr) {
+      y = y * scale;
+      if (!plain) {
+        if (a.soft_cap > 0) y = cap * tanh(y / cap);
+        if (a.slopes != nullptr) y = fma(slope, splat(static_cast<float>(j)) + first, y);
+      }
+      store(x + j, y);
+    }
+    m = max(m, choose(mask, y, splat(-infinity)));
+  });
+  store(t.maxima + r * 16, m);
+}
+
+// Then e^(score - largest) and the sum; then the quotients.
+void exponentiate(const block& t, const part& s, int64_t r) {
+  v16 top = load(t.maxima + r * 16), total = load(t.totals + r * 16);
+  float* x = s.scores + r * chunk - s.keys.from;
+  for_vectors(s.keys.within(t.sees[r]), [&](int64_t j, auto mask) {
+    v16 e = choose(mask, exp(load(x + j) - top), zero());
     store(x + j, e);
     total = total + e;
-  }
-  v16 divisor = splat(sum(total));
-  if (sink != nullptr) divisor = divisor + exp(splat(*sink) - top);
-  for (int64_t j = begin; j < s.to; j += 16) store(x + j, load(x + j) / divisor);
+  });
+  store(t.totals + r * 16, total);
 }
 
-// Rows [row, row + rows) of z. The keys that all of them see are one product; the few that only some see,
-// before and after, are added row by row, so that no row touches a key that it does not see.
-void multiply_values(const block& t, int64_t row, int64_t rows) {
-  const ik_attention_args& a = t.a;
-  span common{0, t.width};
-  for (int64_t r = row; r < row + rows; r++) {
-    common = {most(common.from, t.sees[r].from), least(common.to, t.sees[r].to)};
-    if (t.sees[r].empty()) common.to = 0;
-  }
-  if (common.empty()) common = {t.width, t.width};  // all keys come before it
+void normalize(const block& t, const part& s, int64_t r) {
+  v16 factor = load(t.totals + r * 16);
+  float* x = s.scores + r * chunk - s.keys.from;
+  for_vectors(s.keys.within(t.sees[r]), [&](int64_t j, auto) { store(x + j, load(x + j) * factor); });
+}
 
-  int64_t stride = a.kv_heads * a.value_size, whole = a.value_size / 16, all = divide_up(a.value_size, 16);
-  const float* v = a.v + ((t.batch * a.capacity + t.base) * a.kv_heads + t.kv_head) * a.value_size;
-  m16 tail = lanes(0, a.value_size % 16);
-  alignas(64) float acc[largest_tile];
+// Adds the pattern times the values to the sums of z. No row touches a key that it does not see. From the
+// first key on that all rows of a tile see it is one product; before (with a window), the rows go one by one.
+void multiply_values(const block& t, const part& s) {
+  int64_t all = value_panels(t.a);
+  const float* values = t.panels;
+  if (t.packed_values == nullptr) {
+    t.of.pack_values(s.keys, t.panels);
+  } else {
+    values = t.packed_values + s.keys.from / chunk * value_floats(t.a);
+  }
+  // Rows [begin, end) from key `from` on.
+  auto add = [&](int64_t begin, int64_t end, int64_t panel, int64_t panels, int64_t from, int64_t to,
+                 const float* next) {
+    int64_t ends[attention_rows], skip = from - s.keys.from;
+    for (int64_t r = begin; r < end; r++) ends[r - begin] = least(to, t.sees[r].to) - from;
+    if (ends[end - begin - 1] <= 0) return;
+    find_attention_tile<true>(
+        end - begin, panels)({s.scores + begin * chunk + skip, chunk, values + (panel * chunk + skip) * 16,
+                              chunk * 16, t.z + (begin * all + panel) * 16, all * 16, ends, next});
+  };
+  int64_t tallest = divide_up(t.rows, t.tile_count);
   for (int64_t panel = 0, panels; panel < all; panel += panels) {
-    bool masked = panel == whole;
-    panels = masked ? 1 : next_panels(rows, whole - panel);
-    for (int64_t j = 0; j < rows * panels; j++) store(acc + j * 16, zero());
-    auto add = [&](int64_t r, int64_t count, span s) {
-      if (s.empty()) return;
-      product p{t.scores + r * t.width + s.from,
-                t.width,
-                v + s.from * stride + panel * 16,
-                stride,
-                16,
-                s.to - s.from};
-      find_tile(count, panels, masked ? tile_kind::masked : tile_kind::plain)(
-          p, acc + (r - row) * panels * 16, tail);
-    };
-    for (int64_t r = row; r < row + rows; r++) add(r, 1, {t.sees[r].from, least(t.sees[r].to, common.from)});
-    add(row, rows, common);
-    for (int64_t r = row; r < row + rows; r++) add(r, 1, {most(t.sees[r].from, common.to), t.sees[r].to});
-    for (int64_t j = 0; j < rows * panels; j++) {
-      int64_t c = (panel + j % panels) * 16;
-      store_some(a.z + t.token_row(row + j / panels) * a.value_size + c, load(acc + j * 16),
-                 a.value_size - c);
+    panels = next_attention_panels(tallest, all - panel);
+    const float* here = values + panel * chunk * 16;
+    for (int64_t i = 0; i < t.tile_count; i++) {
+      const row_tile& tile = t.tiles[i];
+      span needed = tile.some.within(s.keys);
+      if (needed.empty()) continue;
+      int64_t together = tile.all.empty() ? needed.to : most(needed.from, least(needed.to, tile.all.from));
+      for (int64_t r = tile.begin; r < tile.end && needed.from < together; r++)
+        add(r, r + 1, panel, panels, most(needed.from, t.sees[r].from), together, here);
+      const float* next = t.packed_values != nullptr && i < panels ? here + (panels + i) * chunk * 16 : here;
+      if (together < needed.to) add(tile.begin, tile.end, panel, panels, together, needed.to, next);
     }
+  }
+}
+
+void write_z(const block& t) {
+  int64_t size = t.a.value_size, all = value_panels(t.a);
+  for (int64_t r = 0; r < t.rows; r++) {
+    const float* from = t.z + r * all * 16;
+    float* to = t.a.z + t.token_row(r) * size;
+    for (int64_t c = 0; c < size; c += 16) store_some(to + c, load(from + c), size - c);
   }
 }
 
 void attend(const block& t) {
   const ik_attention_args& a = t.a;
+  auto each_row = [&](auto f) {
+    for (int64_t r = 0; r < t.rows; r++) f(r);
+  };
+  each_row([&](int64_t r) {
+    std::memcpy(t.queries + r * a.head_size, a.q + t.token_row(r) * a.head_size, a.head_size * sizeof(float));
+    store(t.maxima + r * 16, splat(a.sinks == nullptr ? -infinity : a.sinks[t.head(r)]));
+    store(t.totals + r * 16, zero());
+  });
   if (a.scores != nullptr || a.given_pattern == nullptr) {
-    if (a.given_scores == nullptr) compute_scores(t);
-    for (int64_t r = 0; r < t.rows; r++) {
-      if (a.given_scores != nullptr) read_row(t, r, a.given_scores);
-      if (a.scores != nullptr) write_row(t, r, a.scores, -infinity);
-    }
+    t.for_parts([&](const part& s) {
+      if (a.given_scores == nullptr) multiply_keys(t, s);
+      each_row([&](int64_t r) {
+        if (a.given_scores != nullptr) read_row(t, s, r, a.given_scores);
+        find_maximum(t, s, r);
+        if (a.scores != nullptr) write_row(t, s, r, a.scores, -infinity);
+      });
+    });
+    if (a.scores != nullptr) write_outside(t, a.scores, -infinity);
   }
   if (a.pattern == nullptr && a.z == nullptr) return;
-  for (int64_t r = 0; r < t.rows; r++) {
-    if (a.given_pattern != nullptr) {
-      read_row(t, r, a.given_pattern);
-    } else {
-      softmax(t.scores + r * t.width, t.sees[r], a.sinks == nullptr ? nullptr : a.sinks + t.head(r));
-    }
-    if (a.pattern != nullptr) write_row(t, r, a.pattern, 0.0f);
+
+  if (a.given_pattern == nullptr) {
+    each_row([&](int64_t r) { store(t.maxima + r * 16, splat(largest(load(t.maxima + r * 16)))); });
+    t.for_parts([&](const part& s) { each_row([&](int64_t r) { exponentiate(t, s, r); }); });
+    each_row([&](int64_t r) {
+      v16 total = splat(sum(load(t.totals + r * 16)));
+      if (a.sinks != nullptr) total = total + exp(splat(a.sinks[t.head(r)]) - load(t.maxima + r * 16));
+      store(t.totals + r * 16, splat(1.0f) / total);
+    });
   }
-  if (a.z == nullptr) return;
-  row_tiles tiles(t.rows);
-  for (int64_t i = 0; i < tiles.count; i++)
-    multiply_values(t, tiles.begin(i), tiles.begin(i + 1) - tiles.begin(i));
+  for (int64_t i = 0; a.z != nullptr && i < t.rows * value_panels(a); i++) store(t.z + i * 16, zero());
+  t.for_parts([&](const part& s) {
+    each_row([&](int64_t r) {
+      if (a.given_pattern != nullptr) {
+        read_row(t, s, r, a.given_pattern);
+      } else {
+        normalize(t, s, r);
+      }
+      if (a.pattern != nullptr) write_row(t, s, r, a.pattern, 0.0f);
+    });
+    if (a.z != nullptr) multiply_values(t, s);
+  });
+  if (a.pattern != nullptr) write_outside(t, a.pattern, 0.0f);
+  if (a.z != nullptr) write_z(t);
 }
 
-// Queries [query, query_end) of one sequence and kv head; false where there is no memory.
-bool attend(const ik_attention_args& a, int64_t batch, int64_t kv_head, int64_t query, int64_t query_end) {
-  int64_t group_size = a.heads / a.kv_heads, rows = (query_end - query) * group_size;
-  int64_t first = most(0, least(a.keys, a.spans[2 * batch])), base = a.keys, end = 0;
-  for (int64_t i = query; i < query_end; i++) {
-    span s = visible(a, batch, i);
-    if (s.empty()) continue;
-    base = least(base, s.from);
-    end = most(end, s.to);
+// Queries [query, end) of one sequence and kv head; false where there is no memory.
+bool attend(const source& of, int64_t query, int64_t end, const float* packed_keys,
+            const float* packed_values) {
+  const ik_attention_args& a = of.a;
+  int64_t group_size = a.heads / a.kv_heads, rows = (end - query) * group_size;
+  int64_t tiles = divide_up(rows, attention_rows);
+  span keys{a.keys, 0};
+  for (int64_t i = query; i < end; i++) {
+    span s = of.seen(i);
+    if (!s.empty()) keys = {least(keys.from, s.from), most(keys.to, s.to)};
   }
-  base = end == 0 ? first : first + (base - first) / 16 * 16;
-  end = most(base, end);
+  if (keys.empty()) keys = {0, 0};
 
-  // An odd number of cache lines, so that the rows of a tile do not compete for the same cache sets.
-  int64_t width = divide_up(end - base, 16) * 16;
-  if (width % 32 == 0) width += 16;
-  int64_t panel_floats = 4 * a.head_size * 16, query_floats = divide_up(rows * a.head_size, 16) * 16;
-  int64_t span_floats = rows * static_cast<int64_t>(sizeof(span) / sizeof(float));
-  float* memory = thread_scratch(rows * width + panel_floats + query_floats + span_floats);
+  constexpr int64_t floats_of_span = sizeof(span) / sizeof(float);
+  constexpr int64_t floats_of_tile = sizeof(row_tile) / sizeof(float);
+  int64_t sizes[] = {(divide_up(keys.to, chunk) - keys.from / chunk) * rows * chunk,
+                     rows * a.head_size,
+                     most(4 * a.head_size * 16, value_floats(a)),
+                     rows * 16,
+                     rows * 16,
+                     rows * value_panels(a) * 16,
+                     rows * floats_of_span,
+                     tiles * floats_of_tile};
+  int64_t floats = 0;
+  for (int64_t& size : sizes) floats += size = divide_up(size, 16) * 16;
+  float* memory = thread_scratch(floats);
   if (memory == nullptr) return false;
-  block t{a,    batch, kv_head, query,  rows,    group_size, first,
-          base, end,   width,   memory, nullptr, nullptr,    nullptr};
-  t.panels = t.scores + rows * width;
-  t.queries = t.panels + panel_floats;
-  t.sees = reinterpret_cast<span*>(t.queries + query_floats);
-  for (int64_t r = 0; r < rows; r++) {
-    span s = visible(a, batch, t.position(r));
-    t.sees[r] = s.empty() ? span{0, 0} : span{s.from - base, s.to - base};
+  const int64_t* size = sizes;
+  auto take = [&] {
+    float* taken = memory;
+    memory += *size++;
+    return taken;
+  };
+  block t{of,
+          a,
+          query,
+          rows,
+          group_size,
+          tiles,
+          keys,
+          packed_keys,
+          packed_values,
+          take(),
+          take(),
+          take(),
+          take(),
+          take(),
+          take(),
+          reinterpret_cast<span*>(take()),
+          reinterpret_cast<row_tile*>(take())};
+  // A row that sees nothing may stand before or behind those that see something: ends rise nevertheless.
+  for (int64_t r = 0, rising = 0; r < rows; r++) {
+    t.sees[r] = of.seen(t.position(r));
+    rising = most(rising, t.sees[r].to);
+    if (t.sees[r].empty()) t.sees[r] = {rising, rising};
+  }
+  for (int64_t i = 0; i < tiles; i++) {
+    int64_t begin = i * rows / tiles, last = (i + 1) * rows / tiles;
+    row_tile tile{begin, last, {keys.to, keys.from}, keys};
+    for (int64_t r = begin; r < last; r++) {
+      tile.all = tile.all.within(t.sees[r]);
+      if (!t.sees[r].empty())
+        tile.some = {least(tile.some.from, t.sees[r].from), most(tile.some.to, t.sees[r].to)};
+    }
+    t.tiles[i] = tile;
   }
   attend(t);
   return true;
 }
 
+#ifndef SCORE_FLOATS
+#define SCORE_FLOATS (320 << 10)
+#endif
 constexpr int64_t score_floats =
-    192 << 10;  // of one task: what the second-level cache holds beside keys and values
+    SCORE_FLOATS;  // of one task: what the second-level cache holds beside keys and values
 constexpr int64_t most_rows = 128;
+constexpr int64_t packed_floats = 8 << 20;  // at a time
 
 }  // namespace
 
 ik_status attention(ik_context& context, const ik_attention_args& a) {
   if (a.batch == 0 || a.queries == 0 || a.heads == 0) return IK_OK;
-  int64_t group_size = a.heads / a.kv_heads;
-  int64_t rows = most(max_tile_rows, least(most_rows, score_floats / (a.keys + 16)));
+  int64_t pairs = a.batch * a.kv_heads, group_size = a.heads / a.kv_heads;
+  int64_t rows = most(2 * attention_rows, least(most_rows, score_floats / (a.keys + chunk)));
+  if (rows < a.queries * group_size) rows = rows / attention_rows * attention_rows;
   int64_t step = most(1, least(a.queries, rows / group_size));
-  auto tasks_of = [&](int64_t n) { return a.batch * a.kv_heads * divide_up(a.queries, n); };
-  while (step * group_size > 2 * max_tile_rows && tasks_of(step) < 4 * context.pool.threads())
+  auto tasks_of = [&](int64_t n) { return pairs * divide_up(a.queries, n); };
+  while (step * group_size > 2 * attention_rows && tasks_of(step) < 4 * context.pool.threads())
     step = divide_up(step, 2);
 
-  int64_t steps = divide_up(a.queries, step);
-  int64_t work = a.batch * a.heads * a.queries * a.keys * (a.head_size + a.value_size + 16) / 16;
+  // Where several tasks have the same keys and values, these are packed once for all, some heads at a time.
+  int64_t steps = divide_up(a.queries, step), chunks = divide_up(a.keys, chunk);
+  int64_t floats = steps > 1 ? chunks * (key_floats(a) + value_floats(a)) : 0;
+  int64_t at_once = floats > 0 ? most(1, least(pairs, packed_floats / floats)) : pairs;
+  float* packed = floats > 0 ? call_scratch(at_once * floats) : nullptr;
+  if (floats > 0 && packed == nullptr) return IK_OUT_OF_MEMORY;
+
   std::atomic<bool> failed{false};
-  parallel_for(context, tasks_of(step), work, [&](int64_t task) {
-    int64_t pair = task / steps, query = (steps - 1 - task % steps) * step;  // the longest rows first
-    if (!attend(a, pair / a.kv_heads, pair % a.kv_heads, query, least(a.queries, query + step)))
-      failed = true;
-  });
+  for (int64_t pair = 0; pair < pairs; pair += at_once) {
+    int64_t count = least(at_once, pairs - pair);
+    if (floats > 0) {
+      parallel_for(context, count * chunks, count * floats, [&](int64_t task) {
+        source of(a, pair + task / chunks);
+        int64_t c = task % chunks;
+        span s = span{c * chunk, (c + 1) * chunk}.within({0, of.count});
+        if (s.empty()) return;
+        float* keys = packed + task / chunks * floats;
+        of.pack_keys(s, keys + c * key_floats(a));
+        of.pack_values(s, keys + chunks * key_floats(a) + c * value_floats(a));
+      });
+    }
+    int64_t work = count * group_size * a.queries * a.keys * (a.head_size + a.value_size + 16) / 16;
+    parallel_for(context, count * steps, work, [&](int64_t task) {
+      source of(a, pair + task / steps);
+      int64_t query = (steps - 1 - task % steps) * step;  // the longest rows first
+      const float* keys = floats > 0 ? packed + task / steps * floats : nullptr;
+      const float* values = floats > 0 ? keys + chunks * key_floats(a) : nullptr;
+      if (!attend(of, query, least(a.queries, query + step), keys, values)) failed = true;
+    });
+  }
   return failed ? IK_OUT_OF_MEMORY : IK_OK;
 }
 

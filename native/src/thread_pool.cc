@@ -100,21 +100,37 @@ void thread_pool::work() {
   }
 }
 
-float* thread_scratch(int64_t floats) {
-  struct memory {
-    float* data = nullptr;
-    int64_t floats = 0;
-    ~memory() { ::operator delete(data, std::align_val_t(64)); }
-  };
-  static thread_local memory scratch;
-  if (floats > scratch.floats) {
-    ::operator delete(scratch.data, std::align_val_t(64));
-    scratch.floats = 0;
-    scratch.data =
-        static_cast<float*>(::operator new(floats * sizeof(float), std::align_val_t(64), std::nothrow));
-    if (scratch.data != nullptr) scratch.floats = floats;
+namespace {
+
+class scratch {
+ public:
+  ~scratch() { ::operator delete(data_, std::align_val_t(64)); }
+
+  float* grow(int64_t floats) {
+    if (floats > floats_) {
+      ::operator delete(data_, std::align_val_t(64));
+      floats_ = 0;
+      data_ = static_cast<float*>(::operator new(floats * sizeof(float), std::align_val_t(64), std::nothrow));
+      if (data_ != nullptr) floats_ = floats;
+    }
+    return data_;
   }
-  return scratch.data;
+
+ private:
+  float* data_ = nullptr;
+  int64_t floats_ = 0;
+};
+
+}  // namespace
+
+float* thread_scratch(int64_t floats) {
+  static thread_local scratch memory;
+  return memory.grow(floats);
+}
+
+float* call_scratch(int64_t floats) {
+  static thread_local scratch memory;
+  return memory.grow(floats);
 }
 
 int available_threads() {

@@ -50,6 +50,9 @@ class thread_pool {
 // call. Null where there is none.
 float* thread_scratch(int64_t floats);
 
+// The same for the length of a whole op, whose tasks may use thread_scratch.
+float* call_scratch(int64_t floats);
+
 // CPUs in this process's affinity mask, bounded by its control group's quota; at least 1.
 int available_threads();
 

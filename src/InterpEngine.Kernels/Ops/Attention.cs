@@ -12,8 +12,8 @@ namespace InterpEngine.Kernels;
 /// <para>Order of summation: a score s is one chain of fused multiply-adds from +0 over the head's channels, then one product with the
 /// scale. A soft-cap c makes it <c>c·tanh(s/c)</c>; then a slope m makes it <c>fma(m, j − first, s)</c>. The sum of a softmax runs in 16
 /// lanes, lane (j − first) mod 16, then the tree; a sink's e^(sink − max) is added last, and max is the largest of scores and sink. Each
-/// weight is e^(s − max) divided by that sum. An element of Z is one chain of fused multiply-adds from +0 over the visible keys in
-/// order. A key that a query does not see is not touched: not even a NaN in it matters.</para>
+/// weight is e^(s − max) times the reciprocal of that sum. An element of Z is one chain of fused multiply-adds from +0 over the visible
+/// keys in order. A key that a query does not see is not touched: not even a NaN in it matters.</para>
 /// <para>A stage that is given (<see cref="GivenScores"/>, <see cref="GivenPattern"/>) is not computed: this is how an intervention on
 /// it continues, with the same bits if it changed nothing. Given scores count only where the query sees the key.</para>
 /// </remarks>

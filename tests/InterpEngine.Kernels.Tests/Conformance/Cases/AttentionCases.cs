@@ -30,6 +30,7 @@ internal static class AttentionCases
         public Given Given { get; init; }
         public float Factor { get; init; } = 1;
         public float[] Special { get; init; } = [];
+        public float[] SpecialValues { get; init; } = [];
         public float SoftCap { get; init; }
         public bool Slopes { get; init; }
         public bool Sinks { get; init; }
@@ -53,7 +54,8 @@ internal static class AttentionCases
                     SoftCap == 0 ? "" : $" cap {SoftCap}",
                     Slopes ? " slopes" : "",
                     Sinks ? " sinks" : "",
-                    Special.Length == 0 ? "" : " nan inf");
+                    Special.Length == 0 ? "" : " nan inf",
+                    SpecialValues.Length == 0 ? "" : " nan inf values");
             }
         }
 
@@ -131,6 +133,11 @@ internal static class AttentionCases
         }
 
         yield return Case(new(2, 70, 70, 4, 32) { Padding = Padding.Left });
+        yield return Case(new(1, 40, 40, 1, 16) { SpecialValues = special });
+        yield return Case(new(2, 40, 40, 2, 16) { SpecialValues = special, Window = 9, Padding = Padding.Left });
+        yield return Case(new(1, 150, 300, 4, 16) { Groups = 2, ValueSize = 40, SpecialValues = special, Padding = Padding.Left });
+        yield return Case(new(1, 270, 270, 2, 8) { Window = 140, Padding = Padding.Both });
+        yield return Case(new(1, 270, 270, 1, 8) { Window = 7, Causal = false, Sinks = true });
         yield return Case(new(2, 9, 20, 4, 48) { ValueSize = 32 });
         yield return Case(new(1, 70, 70, 2, 16) { Slopes = true, Sinks = true, Window = 33, Causal = false });
         yield return Case(new(1, 1, 900, 8, 64) { Groups = 4 });
@@ -153,6 +160,7 @@ internal static class AttentionCases
         float[] v = run.Values(s.Batch * s.Capacity * kvHeads * s.ValueSize);
         float[] given = run.Values(squares).Times(s.Given == Given.Scores ? 4 : 1);
         (s.Given == Given.Nothing ? k : given).With(s.Special);
+        v.With(s.SpecialValues);
         Poison(s, q, k, v, given);
         float[] slopes = run.Values(s.Heads), sinks = run.Values(s.Heads).Times(3);
         var truth = new Truth(s, q, k, v, given, slopes, sinks);
@@ -245,7 +253,7 @@ internal static class AttentionCases
                 sum = s.Sinks ? sum + Approx.Exp(sink - max) : sum;
                 for (int j = 0; j < seen.Length; j++)
                 {
-                    pattern[seen[j]] = s.Given == Given.Pattern ? given[row * s.Keys + seen[j]] : weights[j] / sum;
+                    pattern[seen[j]] = s.Given == Given.Pattern ? given[row * s.Keys + seen[j]] : weights[j] * (1 / sum);
                 }
 
                 _rows[row] = stages = (scores, pattern);

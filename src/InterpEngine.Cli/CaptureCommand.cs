@@ -47,6 +47,13 @@ internal static class CaptureCommand
         HelpName = "RANGE",
     };
 
+    private static readonly Option<string> s_type = new Option<string>("--type")
+    {
+        Description = "What values are stored as: F32, BF16, F16, or I8 with a scale for each row.",
+        HelpName = "TYPE",
+        DefaultValueFactory = _ => nameof(ElementType.F32),
+    }.AcceptOnlyFromAmong(nameof(ElementType.F32), nameof(ElementType.BF16), nameof(ElementType.F16), nameof(ElementType.I8));
+
     private static readonly Option<int> s_context = new Option<int>("--context")
     {
         Description = "Tokens of a sequence at most; longer documents are split (for a folder by default at 1024).",
@@ -61,7 +68,7 @@ internal static class CaptureCommand
 
     private static readonly Option<string> s_shardSize = new("--shard-size")
     {
-        Description = "Bytes of a shard at most, such as 64MB or 1GB; memory holds two.",
+        Description = "Bytes of a shard at most, such as 64MB or 1GB.",
         HelpName = "SIZE",
         DefaultValueFactory = _ => "256MB",
     };
@@ -82,7 +89,7 @@ internal static class CaptureCommand
             "interp capture path/to/gpt2 --text corpus.jsonl --points blocks.6.hook_resid_pre --out activations --shard-size 1GB",
             "interp capture tales --tokens ids.json --points '*' '!*hook_result' --positions -1 --out last.safetensors")
         {
-            s_model, s_text, s_tokens, s_points, s_logits, s_loss, s_out, s_positions, s_context, s_batch, s_shardSize, s_whole,
+            s_model, s_text, s_tokens, s_points, s_logits, s_loss, s_out, s_type, s_positions, s_context, s_batch, s_shardSize, s_whole,
             s_noBos,
         };
         CommonOptions.AddDevice(command);
@@ -114,6 +121,7 @@ internal static class CaptureCommand
             Logits = parse.GetValue(s_logits),
             Loss = parse.GetValue(s_loss),
             Positions = positions ?? Range.All,
+            Type = Enum.Parse<ElementType>(parse.GetValue(s_type)!),
             ShardBytes = Arguments.ParseSize("--shard-size", parse.GetValue(s_shardSize)!),
             Batch = parse.GetValue(s_batch),
         };
@@ -121,7 +129,7 @@ internal static class CaptureCommand
         using Device device = CommonOptions.OpenDevice(parse, terminal);
         using Model model = ModelSource.Open(
             parse.GetRequiredValue(s_model), device, CommonOptions.Loading(parse), terminal, cancellation);
-        _ = options.Points.Resolve(model.Points);
+        options.Check(model);
         var corpus = new Corpus(
             model, file, text, parse.GetValue(s_whole), begin: !parse.GetValue(s_noBos), parse.GetValue(s_context));
         string target = parse.GetRequiredValue(s_out);

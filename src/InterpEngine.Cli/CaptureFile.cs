@@ -46,7 +46,7 @@ internal static class CaptureFile
                 Loss = options.Loss,
             },
             cancellation);
-        Write(path, tokens, run);
+        Write(path, tokens, run, options.Type.ToSafetensorsType());
         string size = Arguments.ShowSize(new FileInfo(path).Length);
         terminal.Note($"{run.Cache.Count} points of {tokens.Batch} x {tokens.Length} tokens, {size}: {path}");
     }
@@ -56,7 +56,7 @@ internal static class CaptureFile
             .Sum(point => model.Points.ShapeOf(point, tokens.Batch, tokens.Length, tokens.Length).Count)
         + (options.Logits || options.Loss ? (long)tokens.Batch * tokens.Length * model.Description.Vocabulary : 0));
 
-    private static void Write(string path, TokenBatch tokens, RunResult run)
+    private static void Write(string path, TokenBatch tokens, RunResult run, SafetensorsType type)
     {
         List<(SafetensorsDeclaration Declaration, Action<SafetensorsWriter> Write)> tensors = [];
         long[] ids = [.. Enumerable.Range(0, tokens.Ids.Length).Select(i => (long)tokens.Ids[i])];
@@ -82,6 +82,8 @@ internal static class CaptureFile
             tensors.Add((declaration, writer => writer.Write("loss", BitConverter.GetBytes((float)loss))));
         }
 
+        // Wider types first, so that all are aligned.
+        tensors = [.. tensors.OrderByDescending(tensor => tensor.Declaration.Type.Bits())];
         using var writer = new SafetensorsWriter(path, tensors.Select(tensor => tensor.Declaration));
         foreach ((_, Action<SafetensorsWriter> write) in tensors)
         {
@@ -97,20 +99,27 @@ internal static class CaptureFile
         void AddTensor(string name, Tensor tensor)
         {
             long[] shape = [.. tensor.Shape.Axes.ToArray().Select(axis => (long)axis)];
-            var declaration = new SafetensorsDeclaration(name, SafetensorsType.F32, shape);
-            tensors.Add((declaration, writer => WriteRows(writer, name, tensor)));
+            tensors.Add((new SafetensorsDeclaration(name, type, shape), writer => WriteRows(writer, name, type, tensor, false)));
+            if (type == SafetensorsType.I8)
+            {
+                string scale = Narrowing.ScaleName(name);
+                var declaration = new SafetensorsDeclaration(scale, SafetensorsType.F32, shape.AsSpan(..^1));
+                tensors.Add((declaration, writer => WriteRows(writer, scale, type, tensor, true)));
+            }
         }
     }
 
-    /// <summary>Row by row of the batch: a tensor may be too large for an array.</summary>
-    private static void WriteRows(SafetensorsWriter writer, string name, Tensor tensor)
+    /// <summary>The values or their rows' scales, some rows at a time: a tensor may be too large for an array.</summary>
+    private static void WriteRows(SafetensorsWriter writer, string name, SafetensorsType type, Tensor tensor, bool scalesAlone)
     {
         using Tensor rows = tensor.Reshape(checked((int)tensor.Shape.Rows), tensor.Shape.Columns);
         int piece = Math.Max(1, (16 << 20) / Math.Max(1, rows.Shape.Columns));
         for (int done = 0; done < rows.Shape[0]; done += piece)
         {
             using Tensor part = rows.Slice(done, Math.Min(piece, rows.Shape[0] - done));
-            writer.Write(name, MemoryMarshal.AsBytes(part.ToArray<float>().AsSpan()));
+            var (stored, scales) = (new byte[part.Shape.Count * type.Bits() / 8], new float[part.Shape[0]]);
+            Narrowing.Store(type, part.ToArray<float>(), scales.Length, stored, scales);
+            writer.Write(name, scalesAlone ? MemoryMarshal.AsBytes(scales.AsSpan()) : stored);
         }
     }
 

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using InterpEngine.Captures;
 using InterpEngine.Formats;
 using InterpEngine.Hooks;
 using InterpEngine.Kernels;
@@ -78,6 +79,77 @@ public sealed class CaptureFolderTests : IDisposable
         Assert.Equal([kept[^1], 1024], file.Tensors["logits"].Shape);
     }
 
+    [Theory]
+    [InlineData("BF16")]
+    [InlineData("F16")]
+    [InlineData("I8")]
+    public async Task Narrower_types_are_the_values_narrowed(string type)
+    {
+        string[] options = ["--points", "*", "!*attn_scores", "--logits", "--loss", "--context", "40", "--positions", "1.."];
+        foreach ((string wide, string narrow) in ((string, string)[])[("wide", "narrow"), ("wide.safetensors", "narrow.safetensors")])
+        {
+            string[] all = wide == "wide" ? options : options[..^2];
+            await Capture(wide, all);
+            await Capture(narrow, [.. all, "--type", type]);
+            string shard = wide == "wide" ? "/shard-00000.safetensors" : "";
+            using SafetensorsFile expected = SafetensorsFile.Open(_folder[wide] + shard), actual = SafetensorsFile.Open(_folder[narrow] + shard);
+            foreach ((string name, SafetensorsEntry values) in expected.Tensors)
+            {
+                SafetensorsEntry stored = actual.Tensors[name];
+                Assert.Equal(values.Shape, stored.Shape);
+                if (values.Type != SafetensorsType.F32 || name == "loss")
+                {
+                    Assert.Equal(values.Bytes, stored.Bytes);
+                    continue;
+                }
+
+                Assert.Equal(type, stored.Type.ToString());
+                int rows = (int)(values.Count / values.Shape[^1]);
+                var (bytes, scales) = (new byte[stored.Length], new float[rows]);
+                Narrowing.Store(stored.Type, values.ToSingles(), rows, bytes, scales);
+                Assert.Equal(bytes, stored.Bytes);
+                if (type == "I8")
+                {
+                    SafetensorsEntry scale = actual.Tensors[Narrowing.ScaleName(name)];
+                    Assert.Equal(values.Shape[..^1], scale.Shape);
+                    Assert.Equal(scales, scale.ToSingles());
+                }
+            }
+        }
+    }
+
+    [Fact]
+    public async Task Scores_with_infinities_are_refused_as_I8()
+    {
+        foreach (string target in (string[])["out", "out.safetensors"])
+        {
+            string error = await CommandLine.Failure(Arguments(target, "--points", "*", "--type", "I8"));
+            Assert.Contains("blocks.0.attn.hook_attn_scores", error, StringComparison.Ordinal);
+            Assert.False(Path.Exists(_folder[target]));
+        }
+    }
+
+    /// <summary>However many batches a shard has, three of them are in memory at a time.</summary>
+    [Fact]
+    public void Memory_holds_three_batches()
+    {
+        using Device device = Device.Cpu(threads: 1);
+        using Model model = Model.Load(Model.TalesPath, device);
+        HookSelection points = ["*", "!*_input", "!*_result"];
+        int[] ids = [.. Enumerable.Range(1, 40)];
+        using (RunResult run = model.Run(TokenBatch.Single(ids), new RunOptions { Capture = points, Logits = LogitsWanted.None }))
+        {
+            Assert.NotEmpty(run.Cache);
+        }
+
+        long one = device.Arena.ReservedBytes;
+        CaptureSequence[] sequences = [.. Enumerable.Range(0, 80).Select(i => new CaptureSequence(i, ids))];
+        using var capture = FolderCapture.Open(model, sequences, _folder["out"], new CaptureOptions { Points = points, Batch = 1 });
+        capture.Run(null, TestContext.Current.CancellationToken);
+        Assert.Equal(1, capture.Shards);
+        Assert.InRange(device.Arena.ReservedBytes, one, 3 * one);
+    }
+
     [Fact]
     public async Task A_finished_capture_is_recognised_and_a_lost_shard_made_again()
     {
@@ -98,6 +170,7 @@ public sealed class CaptureFolderTests : IDisposable
     [Theory]
     [InlineData("points", "--points", "hook_pos_embed")]
     [InlineData("settings.loss", "--points", "hook_embed", "--loss")]
+    [InlineData("settings.type", "--points", "hook_embed", "--type", "BF16")]
     [InlineData("settings.positions", "--points", "hook_embed", "--positions", "-1")]
     [InlineData("settings.shard_bytes", "--points", "hook_embed", "--shard-size", "1MB")]
     [InlineData("input", "--points", "hook_embed", "--no-bos")]

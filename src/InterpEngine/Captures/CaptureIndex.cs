@@ -3,6 +3,8 @@ using System.Security.Cryptography;
 using System.Text.Json;
 using InterpEngine.Formats;
 using InterpEngine.Hooks;
+using InterpEngine.Kernels;
+using InterpEngine.Kernels.Cpu;
 
 namespace InterpEngine.Captures;
 
@@ -23,6 +25,7 @@ internal sealed class CaptureIndex
     private readonly string _modelHash;
     private readonly string _path;
     private readonly List<long> _finished = [];
+    private long _bytes;
 
     public CaptureIndex(Model model, CaptureOptions options, ShardLayout layout, CapturePlan plan, string folder)
     {
@@ -33,6 +36,9 @@ internal sealed class CaptureIndex
 
     /// <summary>The files' bytes of the finished shards.</summary>
     public IReadOnlyList<long> Finished => _finished;
+
+    /// <summary>Their sum; may be read while the writer adds.</summary>
+    public long Bytes => Interlocked.Read(ref _bytes);
 
     public static string ShardName(int shard) => $"shard-{shard:D5}.safetensors";
 
@@ -61,6 +67,7 @@ internal sealed class CaptureIndex
             }
 
             _finished.Add(length);
+            _bytes += length;
         }
     }
 
@@ -69,6 +76,7 @@ internal sealed class CaptureIndex
     public void Add(long bytes)
     {
         _finished.Add(bytes);
+        Interlocked.Add(ref _bytes, bytes);
         Write();
     }
 
@@ -152,11 +160,15 @@ internal sealed class CaptureIndex
     private void WriteSource(Utf8JsonWriter json)
     {
         json.WriteString("engine", typeof(Model).Assembly.GetName().Version!.ToString(3));
-        // fp32 values are the same on every CPU, but the reference device sums otherwise.
-        json.WriteString("device", _model.Device.Name.Split(' ')[0]);
+        // fp32 values are the same on every CPU, but the reference device sums otherwise, and narrower products depend on the instructions.
+        bool narrow = _model.Loading.WeightType != ElementType.F32;
+        string instructions = narrow && _model.Device is CpuDevice cpu ? $" {cpu.InstructionSet}" : "";
+        json.WriteString("device", _model.Device.Name.Split(' ')[0] + instructions);
         json.WriteStartObject("model");
         json.WriteString("family", _model.Description.Family);
         json.WriteString("sha256", _modelHash);
+        json.WriteString("weights", _model.Loading.WeightType.ToString());
+        json.WriteString("processing", _model.Loading.Processing.ToString());
         json.WriteEndObject();
         json.WriteStartObject("input");
         json.WriteNumber("documents", _plan.Documents);
@@ -171,6 +183,7 @@ internal sealed class CaptureIndex
         json.WriteStartObject("settings");
         json.WriteBoolean("logits", _options.Logits);
         json.WriteBoolean("loss", _options.Loss);
+        json.WriteString("type", _layout.Type.ToString());
         json.WriteString("positions", Show(_options.Positions));
         json.WriteNumber("shard_bytes", _options.ShardBytes);
         json.WriteEndObject();

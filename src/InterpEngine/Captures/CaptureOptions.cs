@@ -1,4 +1,5 @@
 using InterpEngine.Hooks;
+using InterpEngine.Kernels;
 
 namespace InterpEngine.Captures;
 
@@ -19,11 +20,37 @@ public sealed record CaptureOptions
     /// </summary>
     public Range Positions { get; init; } = Range.All;
 
+    /// <summary>
+    /// What values and logits are stored as: F32, BF16 or F16 (rounded to nearest, ties to even), or I8 with a scale for each row
+    /// (docs/capture-format.md).
+    /// </summary>
+    public ElementType Type { get; init; } = ElementType.F32;
+
     /// <summary>Bytes of a shard at most, unless a single sequence has more.</summary>
     public long ShardBytes { get; init; } = 256L << 20;
 
     /// <summary>Sequences to run at once; 0 for as many as fit a moderate memory. Values do not depend on it.</summary>
     public int Batch { get; init; }
+
+    /// <summary>Refuses what cannot be stored.</summary>
+    /// <exception cref="CaptureException">The type is none of the four, or cannot hold a point's values.</exception>
+    /// <exception cref="HookException">A point does not exist.</exception>
+    public void Check(Model model)
+    {
+        ArgumentNullException.ThrowIfNull(model);
+        if (Type is not (ElementType.F32 or ElementType.BF16 or ElementType.F16 or ElementType.I8))
+        {
+            throw new CaptureException($"Values cannot be stored as {Type}.", "Choose F32, BF16, F16 or I8.");
+        }
+
+        HookPoint[] scores = [.. Points.Resolve(model.Points).Where(point => point.Kind == HookKind.AttnScores)];
+        if (Type == ElementType.I8 && scores.Length > 0)
+        {
+            throw new CaptureException(
+                $"{scores[0].Name} cannot be stored as I8: attention scores are minus infinity at masked keys.",
+                "Choose F16 or BF16, or leave the scores out.");
+        }
+    }
 }
 
 /// <summary>Some tokens to run the model on.</summary>

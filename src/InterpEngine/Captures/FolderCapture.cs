@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using InterpEngine.Formats;
 using InterpEngine.Hooks;
 using InterpEngine.Kernels;
@@ -8,7 +9,7 @@ namespace InterpEngine.Captures;
 /// <summary>
 /// Captures a corpus into a folder of safetensors shards with an index (docs/capture-format.md). Whenever the process ends, the
 /// folder holds whole shards and an index that names them; the same capture started again goes on after the last of them and ends
-/// in the same bytes. The next shard is computed while the last one is written: memory holds two shards and one batch.
+/// in the same bytes. Batches are computed while others are converted and written: memory holds three of them, whatever the shards.
 /// </summary>
 public sealed class FolderCapture : IDisposable
 {
@@ -108,6 +109,7 @@ public sealed class FolderCapture : IDisposable
         ArgumentNullException.ThrowIfNull(options);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(options.ShardBytes);
         ArgumentOutOfRangeException.ThrowIfNegative(options.Batch);
+        options.Check(model);
         return new FolderCapture(model, sequences, folder, options, cancellation);
     }
 
@@ -129,45 +131,30 @@ public sealed class FolderCapture : IDisposable
         }
 
         _index.Write();
-        Task writing = Task.CompletedTask;
-        long sequences = ResumedSequences, tokens = 0, written = _index.Finished.Sum();
-        using IEnumerator<CaptureSequence> source = _sequences.Skip(checked((int)ResumedSequences)).GetEnumerator();
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        using var queue = new BlockingCollection<ComputedBatch>(boundedCapacity: 1);
+        Task writing = Task.Run(() => WriteAll(queue, stop), CancellationToken.None);
         try
         {
-            for (int shard = FinishedShards; shard < Shards; shard++)
-            {
-                CaptureSequence[] members = Take(source, _plan.Shards[shard].Sequences);
-                var image = new ShardImage(_layout, _plan.Shards[shard].First, members);
-                try
-                {
-                    foreach (int[] batch in Batches(members))
-                    {
-                        Compute(image, members, batch, cancellation);
-                        sequences += batch.Length;
-                        tokens += batch.Sum(member => (long)members[member].Ids.Length);
-                        progress?.Report(new CaptureProgress(sequences, tokens, Interlocked.Read(ref written)));
-                    }
-
-                    writing.GetAwaiter().GetResult();
-                }
-                catch
-                {
-                    image.Dispose();
-                    throw;
-                }
-
-                string path = Path.Combine(_folder, CaptureIndex.ShardName(shard));
-                writing = Task.Run(() => Interlocked.Add(ref written, Save(image, path)), CancellationToken.None);
-            }
+            ComputeAll(queue, progress, stop.Token);
+        }
+        catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)
+        {
+            // The disk refused; the writer says why.
         }
         finally
         {
-            // A shard that is computed is worth the moment that its writing takes.
+            // What is computed is worth the moment that its writing takes.
+            queue.CompleteAdding();
             writing.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing).GetAwaiter().GetResult();
+            foreach (ComputedBatch left in queue.GetConsumingEnumerable(CancellationToken.None))
+            {
+                left.Run.Dispose();
+            }
         }
 
         writing.GetAwaiter().GetResult();
-        progress?.Report(new CaptureProgress(sequences, tokens, written));
+        progress?.Report(new CaptureProgress(Sequences, Tokens - ResumedTokens, _index.Bytes));
     }
 
     /// <summary>Lets others write to the folder.</summary>
@@ -187,13 +174,68 @@ public sealed class FolderCapture : IDisposable
         return members;
     }
 
-    private long Save(ShardImage image, string path)
+    private void ComputeAll(
+        BlockingCollection<ComputedBatch> queue, IProgress<CaptureProgress>? progress, CancellationToken cancellation)
     {
-        using (image)
+        long sequences = ResumedSequences, tokens = 0;
+        using IEnumerator<CaptureSequence> source = _sequences.Skip(checked((int)ResumedSequences)).GetEnumerator();
+        for (int shard = FinishedShards, count = Shards; shard < count; shard++)
         {
-            long bytes = image.Write(path);
-            _index.Add(bytes);
-            return bytes;
+            CaptureSequence[] members = Take(source, _plan.Shards[shard].Sequences);
+            int left = members.Length;
+            foreach (int[] batch in Batches(members))
+            {
+                RunResult run = Compute(members, batch, cancellation);
+                left -= batch.Length;
+                try
+                {
+                    queue.Add(new ComputedBatch(shard, members, batch, run, IsLast: left == 0), cancellation);
+                }
+                catch
+                {
+                    run.Dispose();
+                    throw;
+                }
+
+                sequences += batch.Length;
+                tokens += batch.Sum(member => (long)members[member].Ids.Length);
+                progress?.Report(new CaptureProgress(sequences, tokens, _index.Bytes));
+            }
+        }
+    }
+
+    /// <summary>Converts and writes batches as they come; ends the computing where the disk refuses.</summary>
+    private void WriteAll(BlockingCollection<ComputedBatch> queue, CancellationTokenSource stop)
+    {
+        ShardFile? file = null;
+        try
+        {
+            foreach (ComputedBatch batch in queue.GetConsumingEnumerable(CancellationToken.None))
+            {
+                using (batch.Run)
+                {
+                    string path = Path.Combine(_folder, CaptureIndex.ShardName(batch.Shard));
+                    file ??= new ShardFile(path, _layout, _plan.Shards[batch.Shard].First, batch.Members);
+                    file.Add(batch.Rows, batch.Run);
+                }
+
+                if (batch.IsLast)
+                {
+                    long bytes = file.Commit();
+                    file.Dispose();
+                    file = null;
+                    _index.Add(bytes);
+                }
+            }
+        }
+        catch
+        {
+            stop.Cancel();
+            throw;
+        }
+        finally
+        {
+            file?.Dispose();
         }
     }
 
@@ -217,10 +259,10 @@ public sealed class FolderCapture : IDisposable
             : (long)count * longest <= AutomaticTokens && count * _layout.BytesOf(longest) <= AutomaticBytes;
     }
 
-    private void Compute(ShardImage image, CaptureSequence[] members, int[] batch, CancellationToken cancellation)
+    private RunResult Compute(CaptureSequence[] members, int[] batch, CancellationToken cancellation)
     {
         TokenBatch tokens = TokenBatch.LeftPadded([.. batch.Select(member => members[member].Ids)]);
-        using RunResult run = _model.Run(
+        RunResult run = _model.Run(
             tokens,
             new RunOptions
             {
@@ -229,18 +271,23 @@ public sealed class FolderCapture : IDisposable
                 Loss = _options.Loss && tokens.Length > 1,
             },
             cancellation);
-        for (int row = 0; row < batch.Length; row++)
-        {
-            image.Add(batch[row], run, row);
-        }
-
         // Batches of every length leave buffers of every size behind.
         Arena arena = _model.Device.Arena;
         if (arena.ReservedBytes - arena.LiveBytes > AutomaticBytes)
         {
             arena.Trim();
         }
+
+        return run;
     }
+
+    /// <summary>A batch on its way to the disk.</summary>
+    /// <param name="Shard">The shard that it belongs to.</param>
+    /// <param name="Members">All sequences of that.</param>
+    /// <param name="Rows">Which of them it has.</param>
+    /// <param name="Run">Their values, to be disposed.</param>
+    /// <param name="IsLast">Whether the shard is complete with it.</param>
+    private sealed record ComputedBatch(int Shard, CaptureSequence[] Members, int[] Rows, RunResult Run, bool IsLast);
 
     private static bool IsForeign(string path)
     {

@@ -27,6 +27,7 @@ internal sealed class ShardLayout
         Attention = [.. Points.Where(IsAttention)];
         Heads = model.Description.Heads;
         Vocabulary = options.Logits ? model.Description.Vocabulary : 0;
+        Type = options.Type.ToSafetensorsType();
     }
 
     /// <summary>The captured points, in the order of the forward pass.</summary>
@@ -42,6 +43,9 @@ internal sealed class ShardLayout
 
     /// <summary>Columns of the logits; 0 where they are not wanted.</summary>
     public int Vocabulary { get; }
+
+    /// <summary>What values and logits are stored as.</summary>
+    public SafetensorsType Type { get; }
 
     public static bool IsAttention(HookPoint point) => point.Kind is HookKind.AttnScores or HookKind.Pattern;
 
@@ -61,36 +65,42 @@ internal sealed class ShardLayout
     public long BytesOf(int length)
     {
         long kept = Kept(length).Count;
-        long floats = PerToken.Sum(entry => kept * Product(entry.Shape)) + kept * Vocabulary
-            + (long)Attention.Count * Heads * kept * length + (_options.Loss ? 1 : 0);
-        return floats * sizeof(float) + (length + kept + 3) * sizeof(long);
+        long values = Attention.Count * BytesOf([Heads, kept, length]) + PerToken.Sum(entry => BytesOf(OfTokens(kept, entry.Shape)))
+            + (_options.Logits ? BytesOf([kept, Vocabulary]) : 0);
+        return values + (_options.Loss ? sizeof(float) : 0) + (length + kept + 3) * sizeof(long);
     }
 
     /// <summary>The tensors of a shard, widest type first so that all are aligned.</summary>
     /// <param name="first">Number of its first sequence in the corpus.</param>
     /// <param name="sequences">Its sequences.</param>
-    public IEnumerable<SafetensorsDeclaration> Tensors(long first, IReadOnlyList<CaptureSequence> sequences)
+    public IEnumerable<SafetensorsDeclaration> Tensors(long first, IReadOnlyList<CaptureSequence> sequences) =>
+        Unsorted(first, sequences).OrderByDescending(tensor => tensor.Type.Bits());
+
+    private List<SafetensorsDeclaration> Unsorted(long first, IReadOnlyList<CaptureSequence> sequences)
     {
         long tokens = sequences.Sum(sequence => (long)sequence.Ids.Length);
         long kept = sequences.Sum(sequence => (long)Kept(sequence.Ids.Length).Count);
-        yield return new(InputIds, SafetensorsType.I64, tokens);
-        yield return new(InputOffsets, SafetensorsType.I64, sequences.Count + 1);
-        yield return new(SequenceOffsets, SafetensorsType.I64, sequences.Count + 1);
-        yield return new(Positions, SafetensorsType.I64, kept);
-        yield return new(Document, SafetensorsType.I64, sequences.Count);
+        List<SafetensorsDeclaration> tensors =
+        [
+            new(InputIds, SafetensorsType.I64, tokens),
+            new(InputOffsets, SafetensorsType.I64, sequences.Count + 1),
+            new(SequenceOffsets, SafetensorsType.I64, sequences.Count + 1),
+            new(Positions, SafetensorsType.I64, kept),
+            new(Document, SafetensorsType.I64, sequences.Count),
+        ];
         foreach ((HookPoint point, int[] shape) in PerToken)
         {
-            yield return new(point.Name, SafetensorsType.F32, [kept, .. shape.Select(axis => (long)axis)]);
+            AddValues(point.Name, OfTokens(kept, shape));
         }
 
         if (_options.Logits)
         {
-            yield return new(Logits, SafetensorsType.F32, kept, Vocabulary);
+            AddValues(Logits, [kept, Vocabulary]);
         }
 
         if (_options.Loss)
         {
-            yield return new(Loss, SafetensorsType.F32, sequences.Count);
+            tensors.Add(new(Loss, SafetensorsType.F32, sequences.Count));
         }
 
         for (int i = 0; i < sequences.Count; i++)
@@ -98,13 +108,38 @@ internal sealed class ShardLayout
             int length = sequences[i].Ids.Length;
             foreach (HookPoint point in Attention)
             {
-                yield return new(AttentionName(first + i, point), SafetensorsType.F32, Heads, Kept(length).Count, length);
+                AddValues(AttentionName(first + i, point), [Heads, Kept(length).Count, length]);
+            }
+        }
+
+        return tensors;
+
+        void AddValues(string name, long[] shape)
+        {
+            tensors.Add(new(name, Type, shape));
+            if (Type == SafetensorsType.I8)
+            {
+                tensors.Add(new(Narrowing.ScaleName(name), SafetensorsType.F32, shape.AsSpan(..^1)));
             }
         }
     }
 
+    private long BytesOf(long[] shape) => Product(shape) * Type.Bits() / 8
+        + (Type == SafetensorsType.I8 ? Product(shape.AsSpan(..^1)) * sizeof(float) : 0);
+
+    private static long[] OfTokens(long kept, int[] shape) => [kept, .. shape.Select(axis => (long)axis)];
+
     private static int[] TokenShape(HookRegistry registry, HookPoint point) =>
         registry.ShapeOf(point, 1, 1, 1).Axes[2..].ToArray();
 
-    private static long Product(int[] shape) => shape.Aggregate(1L, (product, axis) => product * axis);
+    private static long Product(ReadOnlySpan<long> shape)
+    {
+        long product = 1;
+        foreach (long axis in shape)
+        {
+            product *= axis;
+        }
+
+        return product;
+    }
 }

@@ -54,6 +54,21 @@ internal sealed class AtomicFile : IDisposable
         }
     }
 
+    /// <summary>Writes bytes at a place of the file, in any order; not to be mixed with <see cref="Write"/>.</summary>
+    /// <exception cref="FileWriteException">They could not be written.</exception>
+    public void WriteAt(long offset, ReadOnlySpan<byte> bytes)
+    {
+        ObjectDisposedException.ThrowIf(_closed, this);
+        try
+        {
+            RandomAccess.Write(_stream.SafeFileHandle, bytes, offset);
+        }
+        catch (Exception e) when (IsFileError(e))
+        {
+            throw Error(e);
+        }
+    }
+
     /// <summary>Makes the file stand at its path, on disk for good.</summary>
     /// <exception cref="FileWriteException">
     /// It could not be written, and what stood at the path still does; or the folder refused to be synced, and the new file

@@ -20,7 +20,7 @@ extern "C" {
 #endif
 
 // Raised whenever a struct or the meaning of an argument changes.
-#define IK_ABI_VERSION 2
+#define IK_ABI_VERSION 3
 
 typedef enum ik_status {
   IK_OK = 0,
@@ -120,6 +120,8 @@ typedef struct ik_attention_args {
   int32_t causal, reserved;
 } ik_attention_args;
 
+typedef enum ik_rotary_pairing { IK_HALVES, IK_INTERLEAVED, IK_INTERLEAVED_TO_HALVES } ik_rotary_pairing;
+
 typedef struct ik_rotary_args {
   const float* x;
   float* out;
@@ -127,7 +129,8 @@ typedef struct ik_rotary_args {
   const float* cos;
   const float* sin;
   int64_t tokens, heads, head_size, pairs, table_rows;
-  int32_t interleaved, reserved;
+  int32_t pairing;  // ik_rotary_pairing
+  int32_t start;    // first rotated channel of a head
 } ik_rotary_args;
 
 typedef struct ik_embed_args {
@@ -147,6 +150,15 @@ typedef struct ik_activate_args {
   int64_t rows, columns;
   int32_t activation, reserved;
 } ik_activate_args;
+
+typedef enum ik_map_kind { IK_SCALE, IK_SOFT_CAP, IK_CLAMP } ik_map_kind;
+
+typedef struct ik_map_args {
+  ik_matrix x, out;
+  int64_t rows, columns;
+  int32_t kind;
+  float parameter;
+} ik_map_args;
 
 typedef struct ik_copy_args {
   ik_matrix from, to;
@@ -250,6 +262,7 @@ typedef struct ik_evaluate_args {
   OP(embed)             \
   OP(add)               \
   OP(activate)          \
+  OP(map)               \
   OP(copy)              \
   OP(fill)              \
   OP(repeat_heads)      \

@@ -16,6 +16,20 @@ ik_status add(ik_context& context, const ik_add_args& a) {
   return IK_OK;
 }
 
+ik_status map(ik_context& context, const ik_map_args& a) {
+  v16 p = splat(a.parameter), below = splat(-a.parameter);
+  for_rows(context, a.rows, a.columns, [&](int64_t from, int64_t to) {
+    for (int64_t r = from; r < to; r++) {
+      for (int64_t c = 0, n = a.columns; c < n; c += 16) {
+        v16 x = load_some(row(a.x, r) + c, n - c);
+        v16 y = a.kind == IK_SCALE ? x * p : a.kind == IK_SOFT_CAP ? p * tanh(x / p) : max(below, min(p, x));
+        store_some(row(a.out, r) + c, y, n - c);
+      }
+    }
+  });
+  return IK_OK;
+}
+
 ik_status copy(ik_context& context, const ik_copy_args& a) {
   for_rows(context, a.rows, a.columns, [&](int64_t from, int64_t to) {
     for (int64_t r = from; r < to; r++) std::memcpy(row(a.to, r), row(a.from, r), a.columns * sizeof(float));

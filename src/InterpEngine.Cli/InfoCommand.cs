@@ -73,6 +73,13 @@ internal static class InfoCommand
             ? $"{model.Heads} of {model.HeadSize} channels (e)"
             : $"{model.Heads} of {model.HeadSize} channels (e), {model.KeyValueHeads} for keys and values (g)");
         Row("MLP (m)", $"{model.MlpWidth}, {model.Activation}{(model.GatedMlp ? ", gated" : "")}");
+        if (model.Experts is { } experts)
+        {
+            int mixtures = Enumerable.Range(0, model.Layers).Count(model.IsMixture);
+            Row("experts (r)", $"{experts.Count} of {experts.Width} neurons (n) in {mixtures} blocks, {experts.PerToken} for each token (x)"
+                + (experts.SharedWidth > 0 ? $", and {experts.SharedWidth} neurons for all tokens" : ""));
+        }
+
         Row("block", model.ParallelBlock ? "attention and MLP in parallel" : "attention, then MLP");
         Row("norm", model.Norm.ToString());
         Row("positions", InfoJson.PositionsName(model));
@@ -105,7 +112,8 @@ internal static class InfoCommand
 
         terminal.Results.Write(table);
         terminal.Out.WriteLine(
-            "b batch, p position, q query, k key, d width, h heads, g key/value heads, e channels of a head, m MLP width");
+            "b batch, p position, q query, k key, d width, h heads, g key/value heads, e channels of a head, c of a value head, m MLP width, "
+            + "r experts, x experts of a token, n neurons of an expert");
         terminal.Out.WriteLine();
     }
 

@@ -33,7 +33,12 @@ internal static class InfoJson
     }
 
     /// <summary>How positions enter, in a word.</summary>
-    public static string PositionsName(ModelDescription model) => model.Positions is LearnedPositions ? "learned" : "rotary";
+    public static string PositionsName(ModelDescription model) => model.Positions switch
+    {
+        LearnedPositions => "learned",
+        AlibiPositions => "alibi",
+        _ => "rotary",
+    };
 
     /// <summary>A point's shape: numbers where the model fixes them, letters where the text does.</summary>
     public static string ShapeText(HookRegistry registry, HookKindInfo info) => $"[{string.Join(", ", Shape(registry, info))}]";

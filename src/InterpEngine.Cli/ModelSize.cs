@@ -12,7 +12,7 @@ internal sealed class ModelSize
         Points = new HookRegistry(model);
         Parameters = CheckpointSchema.Required(model, "").Values
             .Sum(shape => shape.Aggregate(1L, (product, axis) => product * axis));
-        CacheBytesPerToken = 2L * model.Layers * model.KeyValueHeads * model.HeadSize * sizeof(float);
+        CacheBytesPerToken = (long)model.Layers * model.KeyValueHeads * (model.HeadSize + model.ValueSize) * sizeof(float);
     }
 
     /// <summary>The hook points.</summary>

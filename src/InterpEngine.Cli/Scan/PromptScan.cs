@@ -109,7 +109,8 @@ internal sealed class PromptScan : IDisposable
         }
 
         DirectLogitAttribution attribution = DirectLogitAttribution.Explain(_model, _run.Cache, ^1, answer, against);
-        double logit = _logits[answer] - (against is { } id ? _logits[id] : _logits.Average(value => (double)value));
+        double[] before = [.. _logits.Select(BeforeCap)];
+        double logit = before[answer] - (against is { } id ? before[id] : before.Average());
         var patterns = new float[Description.Layers][];
         for (int layer = 0; layer < patterns.Length; layer++)
         {
@@ -138,6 +139,9 @@ internal sealed class PromptScan : IDisposable
             [.. patterns.SelectMany((_, layer) => Enumerable.Range(0, Description.Heads), (pattern, head) => (pattern, head))
                 .Select((item, i) => new HeadPattern(i / Description.Heads, item.head, Encode(item.pattern, item.head)))]);
     }
+
+    /// <summary>A logit before the model's soft cap, which attribution does not pass.</summary>
+    private double BeforeCap(float logit) => Description.LogitSoftCap is > 0 and var cap ? cap * Math.Atanh(logit / (double)cap) : logit;
 
     private List<LensLayer> Lens(int answer)
     {
@@ -179,7 +183,7 @@ internal sealed class PromptScan : IDisposable
             most = pattern[i] > pattern[most] ? i : most;
         }
 
-        int groups = Description.KeyValueHeads, group = head / (Description.Heads / groups), size = Description.HeadSize;
+        int groups = Description.KeyValueHeads, group = head / (Description.Heads / groups), size = Description.ValueSize;
         Tensor all = _run.Cache[new HookPoint(HookKind.V, layer)];
         using Tensor values = _model.Device.Allocate(ElementType.F32, Window, size);
         _model.Device.Run(new Copy

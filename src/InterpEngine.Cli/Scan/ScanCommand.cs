@@ -76,6 +76,11 @@ internal static class ScanCommand
         using Device device = CommonOptions.OpenDevice(parse, terminal);
         using Model model = ModelSource.Open(
             parse.GetRequiredValue(s_model), device, CommonOptions.Loading(parse), terminal, cancellation);
+        if (!model.Description.Causal)
+        {
+            return RunEncoder(parse, terminal, model, top, cancellation);
+        }
+
         var request = new ScanRequest(
             parse.GetRequiredValue(s_prompt),
             parse.GetValue(s_position),
@@ -99,6 +104,32 @@ internal static class ScanCommand
             string path = Path.GetFullPath(parse.GetRequiredValue(s_html));
             ScanPage.Write(path, report);
             terminal.Error.WriteLine($"Wrote {path}: open it in a browser for every layer, head and neuron.");
+        }
+
+        return ExitCode.Success;
+    }
+
+    /// <summary>An encoder has no next token: no answer to explain, and no page that shows one.</summary>
+    private static int RunEncoder(ParseResult parse, Terminal terminal, Model model, int top, CancellationToken cancellation)
+    {
+        foreach (Option option in (ReadOnlySpan<Option>)[s_answer, s_against, s_position, s_html])
+        {
+            if (parse.GetResult(option) is { Implicit: false })
+            {
+                throw new UsageException(
+                    $"{option.Name} needs a model that predicts the next token; {model.Description.Family} is an encoder.",
+                    "Leave it out, and write [MASK] in the prompt where the model is to fill something in.");
+            }
+        }
+
+        EncoderReport report = EncoderScan.Run(model, parse.GetRequiredValue(s_prompt), top, cancellation);
+        if (parse.GetValue(CommonOptions.Json))
+        {
+            terminal.Out.WriteLine(report.ToJson());
+        }
+        else
+        {
+            new EncoderView(terminal.Results, report, top).Write();
         }
 
         return ExitCode.Success;

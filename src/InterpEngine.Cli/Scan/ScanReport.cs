@@ -53,7 +53,7 @@ internal sealed record LensLayer(
     string Point, string Label, IReadOnlyList<IReadOnlyList<Prediction>> Top, IReadOnlyList<float> Answer);
 
 /// <summary>The answer's logit taken apart, with the final norm's scale frozen.</summary>
-/// <param name="Logit">The run's own: the logit less the vocabulary's mean, or less the logit that it is set against.</param>
+/// <param name="Logit">The run's own, before any soft cap: the logit less the vocabulary's mean, or less the logit that it is set against.</param>
 /// <param name="Sum">The sum of the components: the same number, but for rounding.</param>
 /// <param name="Components">Every component, in the order of the forward pass.</param>
 internal sealed record Attribution(double Logit, double Sum, IReadOnlyList<Component> Components);
@@ -91,4 +91,5 @@ internal sealed record HeadPattern(int Layer, int Head, string Pattern);
 /// <summary>How the report is written.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower)]
 [JsonSerializable(typeof(ScanReport))]
+[JsonSerializable(typeof(EncoderReport))]
 internal sealed partial class ScanJson : JsonSerializerContext;

@@ -206,6 +206,11 @@ internal sealed class ScanView(IAnsiConsole console, ScanReport report, int top)
 
     private void Neurons()
     {
+        if (report.Neurons.Count == 0)
+        {
+            return;
+        }
+
         Heading("Strongest neurons", "what each adds, and its activation here");
         Grid grid = Columns(Justify.Left, Justify.Right, Justify.Right);
         foreach (ScanNeuron neuron in report.Neurons.Take(Math.Min(top, 6)))

@@ -161,8 +161,8 @@ function attribution() {
 
 /** The parts added up: attention against MLPs and the rest. */
 function totals() {
-  const groups = [["embeddings", ["Embed", "PosEmbed"]], ["attention heads", ["Head"]], ["MLPs", ["Mlp"]],
-    ["biases", ["AttentionBias", "MlpBias", "FinalNormBias", "UnembedBias"]]];
+  const groups = [["embeddings", ["Embed", "PosEmbed"]], ["attention heads", ["Head"]], ["MLPs and experts", ["Mlp", "Experts"]],
+    ["biases", ["AttentionBias", "MlpBias", "NormBias", "FinalNormBias", "UnembedBias"]]];
   const sums = groups.map(([name, kinds]) =>
     [name, data.attribution.components.filter(c => kinds.includes(c.kind)).reduce((sum, c) => sum + c.value, 0)]);
   const high = Math.max(...sums.map(s => s[1]), 0), low = Math.min(...sums.map(s => s[1]), 0), span = high - low || 1;

@@ -32,6 +32,21 @@ public sealed unsafe partial class CpuDevice
     }
 
     /// <inheritdoc/>
+    protected override void Execute(in Map op)
+    {
+        var args = new MapArgs
+        {
+            X = new NativeMatrix(op.X),
+            Out = new NativeMatrix(op.Out),
+            Rows = op.Out.Rows,
+            Columns = op.Out.Columns,
+            Kind = (int)op.Kind,
+            Parameter = op.Parameter,
+        };
+        Finish(NativeMethods.ik_map(_context, &args), nameof(Map), in op);
+    }
+
+    /// <inheritdoc/>
     protected override void Execute(in Copy op)
     {
         var args = new CopyArgs

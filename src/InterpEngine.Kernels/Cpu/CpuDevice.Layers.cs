@@ -38,7 +38,8 @@ public sealed unsafe partial class CpuDevice
             HeadSize = op.X.Shape[^1],
             Pairs = op.Cos.Shape[1],
             TableRows = op.Cos.Shape[0],
-            Interleaved = op.Pairs == RotaryPairs.Interleaved ? 1 : 0,
+            Pairing = (int)op.Pairs,
+            Start = op.Start,
         };
         Finish(NativeMethods.ik_rotary(_context, &args), nameof(Rotary), in op);
     }

@@ -15,7 +15,7 @@ internal enum Status
 /// <summary>The C ABI of the native library, and the check that it is the one this assembly was built for.</summary>
 internal static unsafe partial class NativeMethods
 {
-    public const int AbiVersion = 2;
+    public const int AbiVersion = 3;
     private const string Library = "interp_kernels";
 
     private static readonly Lazy<string?> s_defect = new(FindDefect);
@@ -25,6 +25,7 @@ internal static unsafe partial class NativeMethods
     [
         Unsafe.SizeOf<MatMulArgs>(), Unsafe.SizeOf<MatMulTransposedArgs>(), Unsafe.SizeOf<NormArgs>(), Unsafe.SizeOf<AttentionArgs>(),
         Unsafe.SizeOf<RotaryArgs>(), Unsafe.SizeOf<EmbedArgs>(), Unsafe.SizeOf<AddArgs>(), Unsafe.SizeOf<ActivateArgs>(),
+        Unsafe.SizeOf<MapArgs>(),
         Unsafe.SizeOf<CopyArgs>(), Unsafe.SizeOf<FillArgs>(), Unsafe.SizeOf<RepeatHeadsArgs>(), Unsafe.SizeOf<SumHeadsArgs>(),
         Unsafe.SizeOf<LogProbabilityArgs>(), Unsafe.SizeOf<LogSoftmaxArgs>(), Unsafe.SizeOf<TopKArgs>(), Unsafe.SizeOf<RouteArgs>(),
         Unsafe.SizeOf<GatherRowsArgs>(), Unsafe.SizeOf<CombineRowsArgs>(), Unsafe.SizeOf<ClampedSwigluArgs>(), Unsafe.SizeOf<PackArgs>(),
@@ -114,6 +115,9 @@ internal static unsafe partial class NativeMethods
 
     [LibraryImport(Library)]
     public static partial Status ik_activate(ContextHandle context, ActivateArgs* args);
+
+    [LibraryImport(Library)]
+    public static partial Status ik_map(ContextHandle context, MapArgs* args);
 
     [LibraryImport(Library)]
     public static partial Status ik_copy(ContextHandle context, CopyArgs* args);

@@ -82,7 +82,7 @@ internal struct RotaryArgs
 {
     public nint X, Out, Positions, Cos, Sin;
     public long Tokens, Heads, HeadSize, Pairs, TableRows;
-    public int Interleaved, Reserved;
+    public int Pairing, Start;
 }
 
 internal struct EmbedArgs
@@ -104,6 +104,14 @@ internal struct ActivateArgs
     public NativeMatrix X, Multiply, Out;
     public long Rows, Columns;
     public int Activation, Reserved;
+}
+
+internal struct MapArgs
+{
+    public NativeMatrix X, Out;
+    public long Rows, Columns;
+    public int Kind;
+    public float Parameter;
 }
 
 internal struct CopyArgs

@@ -43,6 +43,45 @@ public readonly record struct Activate
     }
 }
 
+/// <summary>What <see cref="Map"/> does to a value x, given a parameter p.</summary>
+public enum MapKind
+{
+    /// <summary>x·p.</summary>
+    Scale,
+
+    /// <summary>p·tanh(x/p): a soft cap, which keeps x in (−p, p).</summary>
+    SoftCap,
+
+    /// <summary>x, but at least −p and at most p. NaN gives NaN.</summary>
+    Clamp,
+}
+
+/// <summary>A function of one parameter at every element: <c>Out = f(X, p)</c>, each operation rounding once.</summary>
+public readonly record struct Map
+{
+    /// <summary>[rows, columns].</summary>
+    public required Matrix X { get; init; }
+
+    /// <summary>Which function.</summary>
+    public required MapKind Kind { get; init; }
+
+    /// <summary>p; positive for a cap and for a clamp.</summary>
+    public required float Parameter { get; init; }
+
+    /// <summary>[rows, columns]; may be X.</summary>
+    public required Matrix Out { get; init; }
+
+    internal void Check()
+    {
+        X.Check(nameof(Map), nameof(X), Out.Rows, Out.Columns);
+        Out.Check(nameof(Map), nameof(Out), Out.Rows, Out.Columns);
+        if (Kind != MapKind.Scale && !(Parameter > 0))
+        {
+            throw new ArgumentException($"Map: a parameter of {Parameter}; {Kind} needs a positive one.");
+        }
+    }
+}
+
 /// <summary>Copies rows from one place to another, exactly: into a key/value cache, or a slice of positions out of a tensor.</summary>
 public readonly record struct Copy
 {
@@ -118,6 +157,13 @@ public abstract partial class Device
         Execute(in op);
     }
 
+    /// <summary>Computes <see cref="Map"/>.</summary>
+    public void Run(in Map op)
+    {
+        op.Check();
+        Execute(in op);
+    }
+
     /// <summary>Computes <see cref="Copy"/>.</summary>
     public void Run(in Copy op)
     {
@@ -151,6 +197,9 @@ public abstract partial class Device
 
     /// <summary>This device's <see cref="Activate"/>; arguments are checked.</summary>
     protected abstract void Execute(in Activate op);
+
+    /// <summary>This device's <see cref="Map"/>; arguments are checked.</summary>
+    protected abstract void Execute(in Map op);
 
     /// <summary>This device's <see cref="Copy"/>; arguments are checked.</summary>
     protected abstract void Execute(in Copy op);

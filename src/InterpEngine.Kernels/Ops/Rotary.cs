@@ -8,11 +8,14 @@ public enum RotaryPairs
 
     /// <summary>Channels 2i and 2i + 1 (GPT-J, Cohere).</summary>
     Interleaved,
+
+    /// <summary>Channels 2i and 2i + 1, written to i and i + r/2 (DeepSeek).</summary>
+    InterleavedToHalves,
 }
 
 /// <summary>
-/// Rotary position embedding: the pair (a, b) at angle i becomes <c>(a·cos − b·sin, b·cos + a·sin)</c>; channels past the rotated
-/// ones are copied.
+/// Rotary position embedding: the pair (a, b) at angle i becomes <c>(a·cos − b·sin, b·cos + a·sin)</c>; channels before and
+/// past the rotated ones are copied.
 /// </summary>
 /// <remarks>Each result is one product and one fused multiply-add: <c>fma(−b, sin, a·cos)</c> and <c>fma(a, sin, b·cos)</c>.</remarks>
 public readonly record struct Rotary
@@ -32,16 +35,24 @@ public readonly record struct Rotary
     /// <summary>Which channels form a pair.</summary>
     public RotaryPairs Pairs { get; init; }
 
-    /// <summary>Like X; may be X.</summary>
+    /// <summary>The first channel of a head that is rotated.</summary>
+    public int Start { get; init; }
+
+    /// <summary>Like X; may be X, unless the pairs are moved (<see cref="RotaryPairs.InterleavedToHalves"/>).</summary>
     public required Tensor Out { get; init; }
 
     internal void Check()
     {
         OpCheck.Same(nameof(Rotary), X, Out, nameof(Out));
         OpCheck.Same(nameof(Rotary), Cos, Sin, nameof(Sin));
-        if (X.Shape.Rank < 2 || Cos.Shape.Rank != 2 || Cos.Shape[1] * 2 > X.Shape[^1])
+        if (X.Shape.Rank < 2 || Cos.Shape.Rank != 2 || Start < 0 || Cos.Shape[1] * 2 > X.Shape[^1] - Start)
         {
-            throw new ArgumentException($"Rotary: tables {Cos.Shape} do not fit X {X.Shape}.");
+            throw new ArgumentException($"Rotary: tables {Cos.Shape} do not fit X {X.Shape} from channel {Start} on.");
+        }
+
+        if (Pairs == RotaryPairs.InterleavedToHalves && Out.Address == X.Address && X.Shape.Count > 0)
+        {
+            throw new ArgumentException("Rotary: pairs cannot be moved in place.");
         }
 
         OpCheck.Indices(nameof(Rotary), nameof(Positions), Positions, Tokens);

@@ -33,6 +33,26 @@ public sealed partial class ReferenceDevice
     }
 
     /// <inheritdoc/>
+    protected override void Execute(in Map op)
+    {
+        double p = op.Parameter;
+        for (int row = 0; row < op.Out.Rows; row++)
+        {
+            ReadOnlySpan<float> x = Row(op.X, row);
+            Span<float> output = Row(op.Out, row);
+            for (int i = 0; i < output.Length; i++)
+            {
+                output[i] = op.Kind switch
+                {
+                    MapKind.Scale => (float)(x[i] * p),
+                    MapKind.SoftCap => (float)(p * Math.Tanh(x[i] / p)),
+                    _ => Math.Max(-op.Parameter, Math.Min(op.Parameter, x[i])),
+                };
+            }
+        }
+    }
+
+    /// <inheritdoc/>
     protected override void Execute(in Copy op)
     {
         for (int row = 0; row < op.To.Rows; row++)

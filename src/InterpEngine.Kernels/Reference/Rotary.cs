@@ -28,9 +28,11 @@ public sealed partial class ReferenceDevice
         ReadOnlySpan<float> cos = Row(op.Cos, angles), sin = Row(op.Sin, angles);
         for (int i = 0; i < cos.Length; i++)
         {
-            (int a, int b) = op.Pairs == RotaryPairs.Halves ? (i, i + cos.Length) : (2 * i, 2 * i + 1);
-            output[a] = (float)((double)x[a] * cos[i] - (double)x[b] * sin[i]);
-            output[b] = (float)((double)x[b] * cos[i] + (double)x[a] * sin[i]);
+            (int First, int Second) halves = (op.Start + i, op.Start + i + cos.Length), neighbours = (op.Start + 2 * i, op.Start + 2 * i + 1);
+            (int a, int b) = op.Pairs == RotaryPairs.Halves ? halves : neighbours;
+            (int toA, int toB) = op.Pairs == RotaryPairs.Interleaved ? neighbours : halves;
+            output[toA] = (float)((double)x[a] * cos[i] - (double)x[b] * sin[i]);
+            output[toB] = (float)((double)x[b] * cos[i] + (double)x[a] * sin[i]);
         }
     }
 }

@@ -21,6 +21,12 @@ public enum ComponentKind
     /// <summary>The bias of a block's MLP output.</summary>
     MlpBias,
 
+    /// <summary>A block's mixture of experts, with its biases.</summary>
+    Experts,
+
+    /// <summary>The biases of a block's norms on what it writes or on the residual stream.</summary>
+    NormBias,
+
     /// <summary>The bias of the final norm.</summary>
     FinalNormBias,
 
@@ -44,6 +50,8 @@ public sealed record Contribution(ComponentKind Kind, int? Layer, int? Head, dou
         ComponentKind.AttentionBias => $"L{Layer} attention bias",
         ComponentKind.Mlp => $"L{Layer} MLP",
         ComponentKind.MlpBias => $"L{Layer} MLP bias",
+        ComponentKind.Experts => $"L{Layer} experts",
+        ComponentKind.NormBias => $"L{Layer} norm bias",
         ComponentKind.FinalNormBias => "final norm bias",
         _ => "unembedding bias",
     };

@@ -5,10 +5,13 @@ using InterpEngine.Models;
 namespace InterpEngine.Circuits;
 
 /// <summary>
-/// Direct logit attribution: what each component wrote towards one token's logit at one position. The final norm's scale is
-/// frozen at its value in the run, so that the logit is linear in the residual stream and the parts sum to it exactly.
+/// Direct logit attribution: what each component wrote towards one token's logit at one position. The scales of the final norm, and of
+/// norms on what a block writes or on the residual stream, are frozen at their values in the run, so that the logit is linear in what
+/// was written and the parts sum to it exactly.
 /// </summary>
 /// <remarks>
+/// Multipliers of residual additions and of logits are part of each contribution. Where logits are soft-capped, the logit before its
+/// cap is explained: the cap keeps the order of tokens. Experts stand as one component a block.
 /// The logit is centred: the mean over the vocabulary is taken off, which changes no probability. Against another token it is the
 /// difference of the two logits. A layer norm's centring is moved from each contribution to the direction, once for all:
 /// (c − mean c)·g = c·(g − mean g).
@@ -38,8 +41,12 @@ public sealed class DirectLogitAttribution
     public static HookSelection Points(Model model)
     {
         ArgumentNullException.ThrowIfNull(model);
-        return HookSelection.FromPoints([.. model.Points.Points.Where(point => point.Kind
-            is HookKind.Embed or HookKind.PosEmbed or HookKind.Z or HookKind.MlpPost or HookKind.LnFinalScale)]);
+        return HookSelection.FromPoints([.. model.Points.Points.Where(point =>
+            point.Kind is HookKind.Embed or HookKind.PosEmbed or HookKind.Z or HookKind.LnFinalScale
+            || point.Kind is HookKind.Ln1PostScale or HookKind.Ln2PostScale
+            || (point.Kind == HookKind.MlpPost && !model.Description.IsMixture(point.Layer))
+            || (point.Kind == HookKind.MlpOut && model.Description.IsMixture(point.Layer))
+            || (point.Kind is HookKind.Ln1Scale or HookKind.Ln2Scale && model.Description.Norms == NormPlacement.OnResidual))]);
     }
 
     /// <summary>Explains a token's logit.</summary>
@@ -49,73 +56,26 @@ public sealed class DirectLogitAttribution
     /// <param name="token">Whose logit.</param>
     /// <param name="against">The token to subtract; null for the mean over the vocabulary.</param>
     /// <exception cref="HookException">A point was not captured.</exception>
-    /// <exception cref="ModelException">A token does not lie in the vocabulary.</exception>
+    /// <exception cref="ModelException">A token does not lie in the vocabulary, or the model's head is not linear (BERT).</exception>
     public static DirectLogitAttribution Explain(Model model, ActivationCache cache, Index row, int token, int? against = null)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(cache);
-        float[] direction = Direction(model, token, against);
-        float[] frozen = ThroughFinalNorm(model, direction, Row(cache, HookKind.LnFinalScale, 0, row)[0]);
-        using Tensor frozenOnDevice = model.Device.Upload<float>(frozen, 1, frozen.Length);
-        int layers = model.Description.Layers, heads = model.Description.Heads, size = model.Description.HeadSize;
-        var components = new List<Contribution>();
-        var (towards, posts, neurons) = (new float[layers][], new float[layers][], new float[layers][]);
-        Add(ComponentKind.Embed, Dot(Row(cache, HookKind.Embed, 0, row), frozen));
-        if (model.Points.WhyAbsent(HookKind.PosEmbed) is null)
+        if (model.Description.HeadTransform)
         {
-            Add(ComponentKind.PosEmbed, Dot(Row(cache, HookKind.PosEmbed, 0, row), frozen));
+            throw new ModelException("The head of this model is not linear in the residual stream, so that its logits have no direct parts.");
         }
 
-        for (int layer = 0; layer < layers; layer++)
-        {
-            BlockWeights block = model.Weights.Blocks[layer];
-            float[] z = Row(cache, HookKind.Z, layer, row);
-            towards[layer] = Before(block.O.Weight);
-            for (int head = 0; head < heads; head++)
-            {
-                double value = Dot(z.AsSpan(head * size, size), towards[layer].AsSpan(head * size, size));
-                components.Add(new Contribution(ComponentKind.Head, layer, head, value));
-            }
-
-            AddBias(ComponentKind.AttentionBias, block.O.Bias, frozen, layer);
-            posts[layer] = Row(cache, HookKind.MlpPost, layer, row);
-            neurons[layer] = Before(block.MlpOut.Weight);
-            for (int i = 0; i < neurons[layer].Length; i++)
-            {
-                neurons[layer][i] *= posts[layer][i];
-            }
-
-            Add(ComponentKind.Mlp, neurons[layer].Sum(value => (double)value), layer);
-            AddBias(ComponentKind.MlpBias, block.MlpOut.Bias, frozen, layer);
-        }
-
-        AddBias(ComponentKind.FinalNormBias, model.Weights.LnFinal.Bias, direction);
+        var parts = new Walk(model, cache, row);
+        List<Contribution> components = parts.Back(Direction(model, token, against));
         if (model.Weights.Unembed.Bias?.ToArray<float>() is { } bias)
         {
             double subtracted = against is { } other ? bias[other] : bias.Average(value => (double)value);
-            Add(ComponentKind.UnembedBias, bias[token] - subtracted);
+            double value = (bias[token] - subtracted) * model.Description.LogitScale;
+            components.Add(new Contribution(ComponentKind.UnembedBias, null, null, value));
         }
 
-        return new DirectLogitAttribution(components, neurons, posts, towards);
-
-        void Add(ComponentKind kind, double value, int? layer = null) =>
-            components.Add(new Contribution(kind, layer, null, value));
-
-        void AddBias(ComponentKind kind, Tensor? bias, float[] along, int? layer = null)
-        {
-            if (bias is not null)
-            {
-                Add(kind, Dot(bias.ToArray<float>(), along), layer);
-            }
-        }
-
-        // The direction as the inputs of a projection see it.
-        float[] Before(Weight projection)
-        {
-            using Tensor seen = model.Device.Allocate(ElementType.F32, 1, projection.Inner);
-            model.Device.Run(new MatMulTransposed { X = frozenOnDevice, W = projection, Out = seen });
-            return seen.ToArray<float>();
-        }
+        return new DirectLogitAttribution(components, parts.Neurons, parts.Posts, parts.Towards);
     }
 
     /// <summary>The neurons that add or take most, strongest first.</summary>
@@ -145,7 +105,7 @@ public sealed class DirectLogitAttribution
         return result;
     }
 
-    /// <summary>W_U[:, token] less W_U[:, against] or the mean column.</summary>
+    /// <summary>W_U[:, token] less W_U[:, against] or the mean column, as the final norm's output meets it.</summary>
     private static float[] Direction(Model model, int token, int? against)
     {
         using Tensor plus = model.UnembedDirections(token);
@@ -159,32 +119,6 @@ public sealed class DirectLogitAttribution
         return direction;
     }
 
-    /// <summary>The direction before the final norm, whose gain, centring and frozen scale it takes in.</summary>
-    private static float[] ThroughFinalNorm(Model model, float[] direction, float scale)
-    {
-        float[]? gain = model.Weights.LnFinal.Gain?.ToArray<float>();
-        double[] result = [.. direction.Select((value, i) => (double)value * (gain?[i] ?? 1))];
-        double mean = model.Description.Norm == NormKind.Layer ? result.Average() : 0;
-        return [.. result.Select(value => (float)((value - mean) / scale))];
-    }
-
-    private static float[] Row(ActivationCache cache, HookKind kind, int layer, Index row)
-    {
-        Tensor value = cache[new HookPoint(kind, layer)];
-
-        // z has two axes for what is one row.
-        int axes = kind == HookKind.Z ? 2 : 1, columns = 1;
-        foreach (int axis in value.Shape.Axes[^axes..])
-        {
-            columns *= axis;
-        }
-
-        int rows = checked((int)(value.Shape.Count / columns));
-        using Tensor matrix = value.Reshape(rows, columns);
-        using Tensor one = matrix.Slice(row.GetOffset(rows), 1);
-        return one.ToArray<float>();
-    }
-
     private static double Dot(ReadOnlySpan<float> a, ReadOnlySpan<float> b)
     {
         double sum = 0;
@@ -194,5 +128,147 @@ public sealed class DirectLogitAttribution
         }
 
         return sum;
+    }
+
+    /// <summary>
+    /// One pass back through the model: the direction, turned and stretched by each frozen norm and scale on the way, meets what each
+    /// component wrote.
+    /// </summary>
+    private sealed class Walk(Model model, ActivationCache cache, Index row)
+    {
+        private readonly ModelDescription _description = model.Description;
+        private readonly List<Contribution> _backwards = [];
+
+        public float[][] Towards { get; } = new float[model.Description.Layers][];
+
+        public float[][] Posts { get; } = new float[model.Description.Layers][];
+
+        public float[][] Neurons { get; } = new float[model.Description.Layers][];
+
+        /// <returns>The components in the order of the forward pass.</returns>
+        public List<Contribution> Back(float[] direction)
+        {
+            if (model.Weights.LnFinal is { } final)
+            {
+                direction = Through(final, direction, HookKind.LnFinalScale, 0, ComponentKind.FinalNormBias);
+            }
+
+            for (int layer = _description.Layers - 1; layer >= 0; layer--)
+            {
+                BlockWeights block = model.Weights.Blocks[layer];
+                bool onResidual = _description.Norms == NormPlacement.OnResidual;
+                direction = onResidual ? Through(block.Ln2!, direction, HookKind.Ln2Scale, layer) : direction;
+                Mlp(layer, block, direction);
+                direction = onResidual ? Through(block.Ln1!, direction, HookKind.Ln1Scale, layer) : direction;
+                Attention(layer, block, direction);
+            }
+
+            if (model.Points.WhyAbsent(HookKind.PosEmbed) is null)
+            {
+                Add(ComponentKind.PosEmbed, Dot(Row(HookKind.PosEmbed, 0), direction));
+            }
+
+            Add(ComponentKind.Embed, Dot(Row(HookKind.Embed, 0), direction));
+            _backwards.Reverse();
+            if (model.Weights.LnFinal?.Bias is not null)
+            {
+                // The final norm's bias was met first and comes last.
+                _backwards.Add(_backwards.Single(part => part.Kind == ComponentKind.FinalNormBias));
+                _backwards.RemoveAt(_backwards.FindIndex(part => part.Kind == ComponentKind.FinalNormBias));
+            }
+
+            return _backwards;
+        }
+
+        private void Mlp(int layer, BlockWeights block, float[] direction)
+        {
+            (Posts[layer], Neurons[layer]) = ([], []);
+            if (_description.IsMixture(layer))
+            {
+                Add(ComponentKind.Experts, Dot(Row(HookKind.MlpOut, layer), direction), layer);
+                return;
+            }
+
+            float[] written = Written(block.Ln2Post, direction, HookKind.Ln2PostScale, layer);
+            Linear projection = block.Mlp!.Out;
+            AddBias(ComponentKind.MlpBias, projection.Bias, written, layer);
+            (Posts[layer], Neurons[layer]) = (Row(HookKind.MlpPost, layer), Before(projection.Weight, written));
+            for (int i = 0; i < Neurons[layer].Length; i++)
+            {
+                Neurons[layer][i] *= Posts[layer][i];
+            }
+
+            Add(ComponentKind.Mlp, Neurons[layer].Sum(value => (double)value), layer);
+        }
+
+        private void Attention(int layer, BlockWeights block, float[] direction)
+        {
+            float[] written = Written(block.Ln1Post, direction, HookKind.Ln1PostScale, layer);
+            Linear projection = block.Attention.O;
+            AddBias(ComponentKind.AttentionBias, projection.Bias, written, layer);
+            float[] z = Row(HookKind.Z, layer);
+            Towards[layer] = Before(projection.Weight, written);
+            int size = _description.ValueSize;
+            for (int head = _description.Heads - 1; head >= 0; head--)
+            {
+                double value = Dot(z.AsSpan(head * size, size), Towards[layer].AsSpan(head * size, size));
+                _backwards.Add(new Contribution(ComponentKind.Head, layer, head, value));
+            }
+        }
+
+        /// <summary>The direction as a half of a block sees it before its norm and scale.</summary>
+        private float[] Written(NormWeights? post, float[] direction, HookKind scale, int layer)
+        {
+            float[] scaled = [.. direction.Select(value => value * _description.ResidualScale)];
+            return post is null ? scaled : Through(post, scaled, scale, layer);
+        }
+
+        /// <summary>The direction before a norm, whose gain, centring and frozen scale it takes in.</summary>
+        private float[] Through(NormWeights norm, float[] direction, HookKind scale, int layer, ComponentKind kind = ComponentKind.NormBias)
+        {
+            AddBias(kind, norm.Bias, direction, kind == ComponentKind.NormBias ? layer : null);
+            float frozen = Row(scale, layer)[0];
+            float[]? gain = norm.Gain?.ToArray<float>();
+            double[] result = [.. direction.Select((value, i) => (double)value * (gain?[i] ?? 1))];
+            double mean = _description.Norm == NormKind.Layer ? result.Average() : 0;
+            return [.. result.Select(value => (float)((value - mean) / frozen))];
+        }
+
+        /// <summary>The direction as the inputs of a projection see it.</summary>
+        private float[] Before(Weight projection, float[] direction)
+        {
+            using Tensor along = model.Device.Upload<float>(direction, 1, direction.Length);
+            using Tensor seen = model.Device.Allocate(ElementType.F32, 1, projection.Inner);
+            model.Device.Run(new MatMulTransposed { X = along, W = projection, Out = seen });
+            return seen.ToArray<float>();
+        }
+
+        private void Add(ComponentKind kind, double value, int? layer = null) =>
+            _backwards.Add(new Contribution(kind, layer, null, value));
+
+        private void AddBias(ComponentKind kind, Tensor? bias, float[] along, int? layer)
+        {
+            if (bias is not null)
+            {
+                Add(kind, Dot(bias.ToArray<float>(), along), layer);
+            }
+        }
+
+        private float[] Row(HookKind kind, int layer)
+        {
+            Tensor value = cache[new HookPoint(kind, layer)];
+
+            // z has two axes for what is one row.
+            int axes = kind == HookKind.Z ? 2 : 1, columns = 1;
+            foreach (int axis in value.Shape.Axes[^axes..])
+            {
+                columns *= axis;
+            }
+
+            int rows = checked((int)(value.Shape.Count / columns));
+            using Tensor matrix = value.Reshape(rows, columns);
+            using Tensor one = matrix.Slice(row.GetOffset(rows), 1);
+            return one.ToArray<float>();
+        }
     }
 }

@@ -49,9 +49,15 @@ public static class LogitLens
 
     private static Tensor Logits(Model model, Tensor residual)
     {
-        using Tensor normed = model.Device.Allocate(ElementType.F32, residual.Shape);
-        model.Device.Run(model.Weights.LnFinal.Of(residual, model.Description) with { Out = normed });
-        return model.Weights.Logits(normed);
+        using Tensor head = model.Weights.HeadOf(residual, model.Description);
+        if (model.Weights.LnFinal is not { } norm)
+        {
+            return model.Weights.Logits(head, model.Description);
+        }
+
+        using Tensor normed = model.Device.Allocate(ElementType.F32, head.Shape);
+        model.Device.Run(norm.Of(head, model.Description) with { Out = normed });
+        return model.Weights.Logits(normed, model.Description);
     }
 
     private static void Check(ModelDescription description, Tensor residual, int top)

@@ -46,6 +46,10 @@ public sealed class ConfigFile
     /// <summary>Whether the key is there with a value other than null. Does not count as reading it.</summary>
     public bool Has(string key) => Find(key) is not null;
 
+    /// <summary>Whether the key is there with the value null, where that is not the same as its absence.</summary>
+    public bool IsNull(string key) =>
+        _object.TryGetProperty(key, out JsonElement value) && value.ValueKind == JsonValueKind.Null;
+
     /// <summary>An integer, written as one: 12, not 12.0 or 1.2e1.</summary>
     /// <param name="key">The key.</param>
     /// <param name="minimum">The least value allowed; 1 unless told.</param>

@@ -6,26 +6,44 @@ namespace InterpEngine.Models;
 /// <summary>The attention half of a block.</summary>
 internal sealed partial class ForwardPass
 {
+    /// <param name="layer">The block.</param>
+    /// <param name="weights">Its weights.</param>
+    /// <param name="residPre">The residual stream before it.</param>
+    /// <param name="normed">What queries, keys and values are projected from.</param>
     /// <returns>residPre + what attention adds.</returns>
-    private Tensor Attention(int layer, BlockWeights weights, Tensor residPre)
+    private Tensor Attention(int layer, BlockWeights weights, Tensor residPre, Tensor normed)
     {
-        (int heads, int groups, int size) = (_description.Heads, _description.KeyValueHeads, _description.HeadSize);
-        using Tensor normed = Norm(residPre, weights.Ln1, HookKind.Ln1Scale, HookKind.Ln1Normalized, layer);
-        using Tensor? attnIn = PerHead(HookKind.AttnIn, layer, residPre, null, heads);
-        Tensor q = HeadInputs(HookKind.QInput, HookKind.Q, layer, residPre, attnIn, normed, weights.Ln1, weights.Q, heads);
-        Tensor k = HeadInputs(HookKind.KInput, HookKind.K, layer, residPre, attnIn, normed, weights.Ln1, weights.K, groups);
-        Tensor v = HeadInputs(HookKind.VInput, HookKind.V, layer, residPre, attnIn, normed, weights.Ln1, weights.V, groups);
-        Rotate(HookKind.Q, HookKind.RotQ, layer, ref q);
-        Rotate(HookKind.K, HookKind.RotK, layer, ref k);
-        Tensor z = Mix(layer, q, Remember(k, _cache?.Keys(layer)), Remember(v, _cache?.Values(layer)), heads, size);
+        AttentionWeights attention = weights.Attention;
+        (Tensor q, Tensor k, Tensor v) = _description.Latent is { } latent
+            ? LatentHeads(layer, attention, latent, normed)
+            : DirectHeads(layer, weights, residPre, normed);
+        Tensor z = Mix(layer, attention.Sinks, q, Remember(k, _cache?.Keys(layer)), Remember(v, _cache?.Values(layer)));
         q.Dispose();
         _hooks.Visit(HookKind.Z, layer, ref z);
 
-        Tensor sum = ShowResults(layer, weights.O, z) is { } results
-            ? AddTo(residPre, SumOfHeads(results, weights.O.Bias), HookKind.AttnOut, layer)
-            : ProjectAndAdd(z, weights.O, residPre, HookKind.AttnOut, layer);
+        Tensor sum = ShowResults(layer, attention.O, z) is { } results
+            ? AddTo(residPre, SumOfHeads(results, attention.O.Bias), weights.Ln1Post, WritePoints.Attention, layer)
+            : ProjectAndAdd(z, attention.O, residPre, weights.Ln1Post, WritePoints.Attention, layer);
         z.Dispose();
         return sum;
+    }
+
+    /// <summary>Queries and keys as they enter the dot product, and values.</summary>
+    private (Tensor Q, Tensor K, Tensor V) DirectHeads(int layer, BlockWeights weights, Tensor residPre, Tensor normed)
+    {
+        (int heads, int groups) = (_description.Heads, _description.KeyValueHeads);
+        AttentionWeights attention = weights.Attention;
+        NormWeights? norm = _description.Norms == NormPlacement.OnResidual ? null : weights.Ln1;
+        using Tensor? attnIn = PerHead(HookKind.AttnIn, layer, residPre, null, heads);
+        Tensor q = HeadInputs(HookKind.QInput, HookKind.Q, layer, residPre, attnIn, normed, norm, attention.Q, heads);
+        Tensor k = HeadInputs(HookKind.KInput, HookKind.K, layer, residPre, attnIn, normed, norm, attention.K, groups);
+        Tensor v = HeadInputs(HookKind.VInput, HookKind.V, layer, residPre, attnIn, normed, norm, attention.V, groups);
+        Adjust(attention.QNorm, HookKind.Q, layer, ref q);
+        Adjust(attention.KNorm, HookKind.K, layer, ref k);
+        Adjust(null, HookKind.V, layer, ref v);
+        Rotate(HookKind.Q, HookKind.RotQ, layer, ref q);
+        Rotate(HookKind.K, HookKind.RotK, layer, ref k);
+        return (q, k, v);
     }
 
     /// <summary>
@@ -33,7 +51,7 @@ internal sealed partial class ForwardPass
     /// what some head reads, each head has its own input, norm and projection.
     /// </summary>
     private Tensor HeadInputs(
-        HookKind inputKind, HookKind kind, int layer, Tensor residPre, Tensor? attnIn, Tensor normed, NormWeights norm, Linear projection,
+        HookKind inputKind, HookKind kind, int layer, Tensor residPre, Tensor? attnIn, Tensor normed, NormWeights? norm, Linear projection,
         int heads)
     {
         int size = _description.HeadSize, width = _description.Width;
@@ -46,8 +64,12 @@ internal sealed partial class ForwardPass
         else
         {
             result = New(heads, size);
-            using Tensor normedHeads = New(heads, width);
-            _device.Run(norm.Of(input, _description) with { Out = normedHeads });
+            using Tensor normedHeads = norm is null ? input.Share() : New(heads, width);
+            if (norm is not null)
+            {
+                _device.Run(norm.Of(input, _description) with { Out = normedHeads });
+            }
+
             for (int head = 0; head < heads; head++)
             {
                 using Tensor? bias = projection.Bias?.Slice(head * size, size);
@@ -91,28 +113,80 @@ internal sealed partial class ForwardPass
         return null;
     }
 
-    private void Rotate(HookKind kind, HookKind rotatedKind, int layer, ref Tensor x)
+    /// <summary>The norm of queries or keys, and the clamp of all three. Their hook points are before both.</summary>
+    private void Adjust(NormWeights? norm, HookKind kind, int layer, ref Tensor x)
     {
-        if (_rotary is null)
+        if (norm is null && _description.QueryKeyValueLimit == 0)
         {
             return;
         }
 
-        // In place, unless the unrotated value was captured and is somebody's now.
-        Tensor rotated = _hooks.Wants(kind, layer) ? _device.Allocate(ElementType.F32, x.Shape) : x.Share();
+        Tensor result = InPlaceOf(kind, layer, x);
+        if (norm is not null)
+        {
+            NormOfHeads(norm, x, result);
+        }
+
+        if (_description.QueryKeyValueLimit is > 0 and var limit)
+        {
+            _device.Run(new Map { X = norm is null ? x : result, Kind = MapKind.Clamp, Parameter = limit, Out = result });
+        }
+
+        x.Dispose();
+        x = result;
+    }
+
+    private void NormOfHeads(NormWeights norm, Tensor x, Tensor result)
+    {
+        (int heads, int size) = (x.Shape[2], x.Shape[3]);
+        switch (_description.QueryKeyNorm)
+        {
+            case QueryKeyNorm.PerHead:
+                _device.Run(norm.Of(x, _description) with { Out = result });
+                break;
+            case QueryKeyNorm.AllHeads:
+                _device.Run(norm.Of(Flat(x), _description) with { Out = Flat(result) });
+                break;
+            default:
+                for (int head = 0; head < heads; head++)
+                {
+                    using Tensor? gain = norm.Gain?.Slice(head * size, size), bias = norm.Bias?.Slice(head * size, size);
+                    Matrix one = new(x, (long)head * size, _batch * _length, size, (long)heads * size);
+                    _device.Run(new NormWeights(gain, bias).Of(one, _description) with { Out = one with { Tensor = result } });
+                }
+
+                break;
+        }
+    }
+
+    private void Rotate(HookKind kind, HookKind rotatedKind, int layer, ref Tensor x)
+    {
+        if (_description.Positions is not RotaryPositions positions)
+        {
+            return;
+        }
+
+        Rotation rotation = _localRotation is not null && _description.Window(layer) > 0 ? _localRotation : _rotation!;
+        bool moves = positions.Pairs == RotaryPairs.InterleavedToHalves;
+        Tensor rotated = moves ? _device.Allocate(ElementType.F32, x.Shape) : InPlaceOf(kind, layer, x);
         _device.Run(new Rotary
         {
             X = x,
-            Positions = _rotaryRows!,
-            Cos = _rotary.Cos,
-            Sin = _rotary.Sin,
-            Pairs = ((RotaryPositions)_description.Positions).Pairs,
+            Positions = rotation.Positions,
+            Cos = rotation.Tables.Cos,
+            Sin = rotation.Tables.Sin,
+            Pairs = positions.Pairs,
+            Start = positions.Start,
             Out = rotated,
         });
         x.Dispose();
         x = rotated;
         _hooks.Visit(rotatedKind, layer, ref x);
     }
+
+    /// <summary>Where a changed x goes: its own memory, unless it was shown under a hook point and may be somebody's now.</summary>
+    private Tensor InPlaceOf(HookKind kind, int layer, Tensor x) =>
+        _hooks.Wants(kind, layer) ? _device.Allocate(ElementType.F32, x.Shape) : x.Share();
 
     /// <summary>Appends to the cache, if there is one. Takes x over; the result is everything that attention looks at.</summary>
     private Tensor Remember(Tensor x, Tensor? cached)
@@ -133,10 +207,10 @@ internal sealed partial class ForwardPass
     }
 
     /// <summary>Scores, pattern and z. Takes k and v over.</summary>
-    private Tensor Mix(int layer, Tensor q, Tensor k, Tensor v, int heads, int size)
+    private Tensor Mix(int layer, Tensor? sinks, Tensor q, Tensor k, Tensor v)
     {
-        int keys = _past + _length;
-        Tensor z = New(heads, size);
+        int keys = _past + _length, heads = _description.Heads;
+        Tensor z = New(heads, _description.ValueSize);
         Tensor? scores = Square(HookKind.AttnScores), pattern = Square(HookKind.Pattern);
         var op = new Kernels.Attention
         {
@@ -146,6 +220,11 @@ internal sealed partial class ForwardPass
             Keys = keys,
             Spans = _spans,
             Scale = _description.AttentionScale(layer),
+            Causal = _description.Causal,
+            Window = _description.Window(layer),
+            SoftCap = _description.ScoreSoftCap,
+            Slopes = _slopes,
+            Sinks = sinks,
         };
         if (_hooks.MayReplace(HookKind.AttnScores, layer))
         {

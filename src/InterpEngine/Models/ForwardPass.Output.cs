@@ -1,3 +1,4 @@
+using InterpEngine.Hooks;
 using InterpEngine.Kernels;
 
 namespace InterpEngine.Models;
@@ -5,6 +6,13 @@ namespace InterpEngine.Models;
 /// <summary>From the residual stream after the last block to what was asked for.</summary>
 internal sealed partial class ForwardPass
 {
+    /// <summary>Whether anyone looks at the final norm.</summary>
+    private bool FinalNormIsObserved => FinalPoints is var (scale, normalized) && (_hooks.Wants(scale, 0) || _hooks.Wants(normalized, 0));
+
+    private (HookKind Scale, HookKind Normalized) FinalPoints => _description.HeadTransform
+        ? (HookKind.MlmHeadLnScale, HookKind.MlmHeadLnNormalized)
+        : (HookKind.LnFinalScale, HookKind.LnFinalNormalized);
+
     /// <summary>The final norm, the logits and what is read off them. Takes the residual stream over.</summary>
     public RunResult Finish(Tensor residual, RunOptions options)
     {
@@ -27,7 +35,7 @@ internal sealed partial class ForwardPass
         };
         try
         {
-            int[]? next = options.Loss ? NextTokens() : null;
+            int[]? next = !options.Loss ? null : options.Labels is { } labels ? Real(labels) : NextTokens();
             Tensor? allLogits = options.Logits == LogitsWanted.All ? logits : null, lastLogits = allLogits is null ? logits : null;
             LogitReader? reader = readsAll ? Read(normed, allLogits, readsLast ? null : wanted, next) : null;
             LogitReader? lastReader = readsLast ? Read(lastNormed!, lastLogits, wanted, null) : null;
@@ -43,7 +51,7 @@ internal sealed partial class ForwardPass
                     : readsLast ? new Predictions(lastReader!, _batch, 1, (_, _) => true)
                     : new Predictions(reader!, _batch, _length, (row, i) => _positions[row * _length + i] >= 0),
                 Loss = next is null ? null : Loss(reader!.NextLogProbabilities, next),
-                NextTokenLogProbabilities = next is null ? null : NextTokenLogProbabilities(reader!.NextLogProbabilities, next),
+                NextTokenLogProbabilities = next is null || options.Labels is not null ? null : NextTokenLogProbabilities(reader!.NextLogProbabilities, next),
                 Cache = _hooks.Cache,
             };
         }
@@ -90,6 +98,9 @@ internal sealed partial class ForwardPass
         return next;
     }
 
+    /// <summary>The labels of real tokens.</summary>
+    private int[] Real(IReadOnlyList<int> labels) => [.. labels.Select((label, i) => _positions[i] < 0 ? -1 : label)];
+
     private static double Loss(float[] values, int[] next) =>
         -values.Where((_, i) => next[i] >= 0).Sum(value => (double)value) / next.Count(token => token >= 0);
 
@@ -106,5 +117,65 @@ internal sealed partial class ForwardPass
         }
 
         return result;
+    }
+
+    /// <summary>The final norm, and what stands before it. Takes the residual stream over.</summary>
+    /// <param name="residual">The residual stream after the last block.</param>
+    /// <param name="lastOnly">Whether only each sequence's last real token is wanted, if no hook looks at the norm.</param>
+    /// <returns>[batch, positions, d], or [batch, 1, d] of the last tokens.</returns>
+    private Tensor FinalNorm(Tensor residual, bool lastOnly)
+    {
+        _cancellation.ThrowIfCancellationRequested();
+        using Tensor rows = lastOnly && !FinalNormIsObserved ? LastTokens(residual) : residual.Share();
+        residual.Dispose();
+        using Tensor head = _weights.HeadOf(rows, _description);
+        Tensor normed = _weights.LnFinal is { } norm ? Norm(head, norm, FinalPoints.Scale, FinalPoints.Normalized, 0) : head.Share();
+        if (!lastOnly || !FinalNormIsObserved)
+        {
+            return normed;
+        }
+
+        using (normed)
+        {
+            return LastTokens(normed);
+        }
+    }
+
+    /// <summary>The unembedding: [.., d] to [.., vocabulary].</summary>
+    private Tensor Unembed(Tensor normed) => _weights.Logits(normed, _description);
+
+    /// <summary>[batch, 1, …]: each sequence's last real token.</summary>
+    private Tensor LastTokens(Tensor x)
+    {
+        Tensor last = _device.Allocate(ElementType.F32, _batch, 1, x.Shape[2]);
+        for (int row = 0; row < _batch; row++)
+        {
+            long at = (long)row * _length + _tokens.Spans[row].End - 1;
+            _device.Run(new Copy
+            {
+                From = new Matrix(x, at * x.Shape[2], 1, x.Shape[2], x.Shape[2]),
+                To = new Matrix(last, (long)row * x.Shape[2], 1, x.Shape[2], x.Shape[2]),
+            });
+        }
+
+        return last;
+    }
+
+    /// <summary>Logits at padding are zero.</summary>
+    private void ZeroPadding(Tensor logits)
+    {
+        long columns = logits.Shape[2];
+        for (int row = 0; row < _batch; row++)
+        {
+            (int first, int end) = _tokens.Spans[row];
+            foreach ((int from, int to) in (ReadOnlySpan<(int, int)>)[(0, first), (end, _length)])
+            {
+                if (to > from)
+                {
+                    long offset = ((long)row * _length + from) * columns;
+                    _device.Run(new Fill { Out = new Matrix(logits, offset, to - from, (int)columns, columns), Value = 0 });
+                }
+            }
+        }
     }
 }

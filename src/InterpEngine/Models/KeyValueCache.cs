@@ -13,7 +13,7 @@ public sealed class KeyValueCache : IDisposable
     private readonly Tensor[] _keys;
     private readonly Tensor[] _values;
     private int[]? _first;
-    private int[]? _rotaryKeys;
+    private (int, int)[]? _rotaryKeys;
 
     internal KeyValueCache(ModelDescription model, Device device, int batch, int capacity)
     {
@@ -23,7 +23,7 @@ public sealed class KeyValueCache : IDisposable
         for (int layer = 0; layer < model.Layers; layer++)
         {
             _keys[layer] = device.Allocate(ElementType.F32, batch, capacity, model.KeyValueHeads, model.HeadSize);
-            _values[layer] = device.Allocate(ElementType.F32, batch, capacity, model.KeyValueHeads, model.HeadSize);
+            _values[layer] = device.Allocate(ElementType.F32, batch, capacity, model.KeyValueHeads, model.ValueSize);
         }
     }
 
@@ -98,8 +98,8 @@ public sealed class KeyValueCache : IDisposable
     }
 
     /// <summary>Refuses a text that would have to be rotated anew: its keys are in the cache as they were rotated.</summary>
-    /// <param name="rotaryKeys">Each sequence's <see cref="RotaryFrequencies.LengthKey"/> with the new tokens.</param>
-    internal void CheckRotation(ReadOnlySpan<int> rotaryKeys)
+    /// <param name="rotaryKeys">Each sequence's <see cref="RotaryFrequencies.LengthKey"/> with the new tokens, global and local.</param>
+    internal void CheckRotation(ReadOnlySpan<(int, int)> rotaryKeys)
     {
         if (_rotaryKeys is not null && !rotaryKeys.SequenceEqual(_rotaryKeys))
         {
@@ -110,7 +110,7 @@ public sealed class KeyValueCache : IDisposable
     }
 
     /// <summary>Counts a batch in, once its run is through: a run that was cut off leaves the cache as it was.</summary>
-    internal void Advance(TokenBatch tokens, int[] rotaryKeys)
+    internal void Advance(TokenBatch tokens, (int, int)[] rotaryKeys)
     {
         _first ??= [.. tokens.Spans.Select(span => span.First)];
         _rotaryKeys = rotaryKeys;

@@ -17,7 +17,7 @@ public sealed record LoadOptions
 
     internal ElementType TypeOf(Parameter parameter) =>
         WeightType == ElementType.I8
-        && parameter is (Parameter.TokenEmbedding or Parameter.PositionEmbedding or Parameter.UnembedWeight)
+        && parameter is (Parameter.TokenEmbedding or Parameter.PositionEmbedding or Parameter.TokenTypeEmbedding or Parameter.UnembedWeight)
             ? ElementType.BF16
             : WeightType;
 }

@@ -22,6 +22,7 @@ public sealed partial class Model : IDisposable
 {
     private readonly ModelWeights _weights;
     private readonly RotaryTables? _rotary;
+    private readonly RotaryTables? _localRotary;
     private readonly Lazy<Tokenizer?> _tokenizer;
     private readonly Lazy<int?> _beginToken;
 
@@ -29,7 +30,12 @@ public sealed partial class Model : IDisposable
     {
         (Path, Description, Device, _weights, Loading) = (path, description, device, weights, options);
         Points = new HookRegistry(description);
-        _rotary = description.Positions is RotaryPositions rotary ? new RotaryTables(rotary.Frequencies, device) : null;
+        if (description.Positions is RotaryPositions rotary)
+        {
+            _rotary = new RotaryTables(rotary.Frequencies, device);
+            _localRotary = rotary.Local is { } local ? new RotaryTables(local, device) : null;
+        }
+
         _tokenizer = new(LoadTokenizer);
         _beginToken = new(ReadBeginToken);
     }
@@ -131,7 +137,7 @@ public sealed partial class Model : IDisposable
             HookSession.CheckReached(options, from, options.StopAtLayer is null ? null : to);
             Device.Arena.ResetPeak();
             long before = Device.Arena.LiveBytes;
-            using var pass = new ForwardPass(Device, Description, _weights, _rotary, tokens, options.Cache, session, cancellation);
+            using var pass = new ForwardPass(Device, Description, _weights, _rotary, _localRotary, tokens, options.Cache, session, cancellation);
             Tensor residual = pass.Blocks(options.StartAtLayer is null ? pass.Embed() : options.Residual!.Share(), from, to);
             RunResult result = options.StopAtLayer is not null
                 ? new RunResult { Residual = residual, Cache = session.Cache }
@@ -161,6 +167,7 @@ public sealed partial class Model : IDisposable
     {
         _weights.Dispose();
         _rotary?.Dispose();
+        _localRotary?.Dispose();
     }
 
     private (int From, int To) LayerRange(RunOptions options)
@@ -180,12 +187,14 @@ public sealed partial class Model : IDisposable
     private void Check(TokenBatch tokens, RunOptions options)
     {
         tokens.CheckVocabulary(Description.Vocabulary);
+        tokens.CheckTypes(Description.TokenTypes);
         if (options.RemoveBatch && tokens.Batch != 1)
         {
             throw new ModelException($"The batch axis can only be removed from one sequence, not from {tokens.Batch}.");
         }
 
-        if (options.Loss && (options.StopAtLayer is not null || tokens.Spans.All(span => span.End - span.First < 2)))
+        CheckLabels(tokens, options);
+        if (options.Loss && options.Labels is null && (options.StopAtLayer is not null || tokens.Spans.All(span => span.End - span.First < 2)))
         {
             throw new ModelException("There is no next token to compute a loss for.", "Run all layers on a text of at least two tokens.");
         }
@@ -221,6 +230,32 @@ public sealed partial class Model : IDisposable
             {
                 throw new ModelException($"The positions {range} do not lie in a text of {tokens.Length} tokens.", inner: e);
             }
+        }
+    }
+
+    private void CheckLabels(TokenBatch tokens, RunOptions options)
+    {
+        if (!Description.Causal && options is { Loss: true, Labels: null })
+        {
+            throw new ModelException("An encoder predicts no next token.", "Give labels: the tokens that stand behind its masks.");
+        }
+
+        if (!Description.Causal && options.Cache is not null)
+        {
+            throw new ModelException("Every token of an encoder sees all others, later ones too: it cannot be run piece by piece.");
+        }
+
+        if (options.Labels is not { } labels)
+        {
+            return;
+        }
+
+        if (labels.Count != tokens.Ids.Length || labels.Any(label => label >= Description.Vocabulary) || labels.All(label => label < 0)
+            || options.StopAtLayer is not null)
+        {
+            throw new ModelException(
+                $"{labels.Count} labels do not fit {tokens.Ids.Length} ids: there must be one for each, below {Description.Vocabulary}, negative "
+                + "for none, at least one not negative, and the run must go through all layers.");
         }
     }
 

@@ -10,9 +10,35 @@ public static class ModelFamilies
 
     private static readonly Dictionary<string, Func<ConfigFile, ModelDescription>> Readers = new(StringComparer.Ordinal)
     {
+        ["bert"] = Bert.Read,
+        ["bloom"] = Bloom.Read,
+        ["cohere"] = Cohere.Read,
+        ["deepseek_v3"] = DeepSeekV3.Read,
+        ["falcon"] = Falcon.Read,
+        ["gemma"] = Gemma.Read,
+        ["gemma2"] = Gemma2.Read,
+        ["gemma3_text"] = Gemma3.Read,
         ["gpt2"] = Gpt2.Read,
+        ["gpt_neo"] = GptNeo.Read,
         ["gpt_neox"] = GptNeoX.Read,
+        ["gpt_oss"] = GptOss.Read,
+        ["gptj"] = GptJ.Read,
+        ["granite"] = Granite.Read,
         ["llama"] = Llama.Read,
+        ["mistral"] = Mistral.Read,
+        ["mixtral"] = Mixtral.Read,
+        ["olmo"] = Olmo.Read,
+        ["olmo2"] = Olmo2.Read,
+        ["olmoe"] = Olmoe.Read,
+        ["opt"] = Opt.Read,
+        ["phi"] = Phi.Read,
+        ["phi3"] = Phi3.Read,
+        ["qwen2"] = Qwen2.Read,
+        ["qwen2_moe"] = Qwen2Moe.Read,
+        ["qwen3"] = Qwen3.Read,
+        ["qwen3_moe"] = Qwen3Moe.Read,
+        ["stablelm"] = StableLm.Read,
+        ["starcoder2"] = Starcoder2.Read,
     };
 
     /// <summary>The names, as in <c>model_type</c>.</summary>
@@ -35,6 +61,11 @@ public static class ModelFamilies
         if (description.Layers > MaxLayers)
         {
             throw new ModelException($"{config.Path}: {description.Layers} layers are more than the {MaxLayers} that any model has.");
+        }
+
+        if (description.Experts is { } experts && experts.PerToken > experts.Count)
+        {
+            throw new ModelException($"{config.Path}: a token cannot go through {experts.PerToken} of {experts.Count} experts.");
         }
 
         return description;

@@ -3,73 +3,145 @@ using InterpEngine.Kernels;
 namespace InterpEngine.Models;
 
 /// <summary>A projection and its bias.</summary>
-internal sealed record Linear(Weight Weight, Tensor? Bias) : IDisposable
-{
-    public long Bytes => Weight.Bytes + (Bias?.Bytes ?? 0);
-
-    public void Dispose()
-    {
-        Weight.Dispose();
-        Bias?.Dispose();
-    }
-}
+internal sealed record Linear(Weight Weight, Tensor? Bias);
 
 /// <summary>A norm's gain and bias.</summary>
-internal sealed record NormWeights(Tensor? Gain, Tensor? Bias) : IDisposable
+internal sealed record NormWeights(Tensor? Gain, Tensor? Bias)
 {
-    public long Bytes => (Gain?.Bytes ?? 0) + (Bias?.Bytes ?? 0);
-
     /// <summary>This norm of x, its results yet to be asked for.</summary>
-    public Norm Of(Tensor x, ModelDescription model) =>
+    public Norm Of(Matrix x, ModelDescription model) =>
         new() { Kind = model.Norm, X = x, Epsilon = model.Epsilon, Gain = Gain, Bias = Bias };
-
-    public void Dispose()
-    {
-        Gain?.Dispose();
-        Bias?.Dispose();
-    }
 }
 
-/// <summary>The weights of one block. <see cref="MlpUp"/> is there where the MLP is gated.</summary>
-internal sealed record BlockWeights(
-    NormWeights Ln1, Linear Q, Linear K, Linear V, Linear O, NormWeights Ln2, Linear MlpIn, Linear? MlpUp, Linear MlpOut) : IDisposable
+/// <summary>
+/// A block's attention. In latent attention Q, K and V read narrow vectors, K makes the unshared channels, and
+/// <see cref="SharedKey"/> the shared ones.
+/// </summary>
+internal sealed record AttentionWeights(Linear Q, Linear K, Linear V, Linear O)
 {
-    public long Bytes => Ln1.Bytes + Q.Bytes + K.Bytes + V.Bytes + O.Bytes + Ln2.Bytes + MlpIn.Bytes + (MlpUp?.Bytes ?? 0) + MlpOut.Bytes;
+    public NormWeights? QNorm { get; init; }
 
-    public void Dispose()
-    {
-        foreach (IDisposable? part in (ReadOnlySpan<IDisposable?>)[Ln1, Q, K, V, O, Ln2, MlpIn, MlpUp, MlpOut])
-        {
-            part?.Dispose();
-        }
-    }
+    public NormWeights? KNorm { get; init; }
+
+    public Tensor? Sinks { get; init; }
+
+    public Linear? QDown { get; init; }
+
+    public NormWeights? QDownNorm { get; init; }
+
+    public Linear? KeyValueDown { get; init; }
+
+    public NormWeights? KeyValueDownNorm { get; init; }
+
+    public Linear? SharedKey { get; init; }
+}
+
+/// <summary>An MLP. <see cref="Up"/> is there where it is gated.</summary>
+internal sealed record MlpWeights(Linear In, Linear? Up, Linear Out);
+
+/// <summary>A mixture of experts. <see cref="Shared"/> is the expert of all tokens.</summary>
+internal sealed record MixtureWeights(Linear Router, Tensor? Correction, IReadOnlyList<MlpWeights> Experts)
+{
+    public MlpWeights? Shared { get; init; }
+
+    public Linear? SharedGate { get; init; }
+}
+
+/// <summary>The weights of one block, which has an MLP or a mixture; norms that its model does not have are null.</summary>
+internal sealed record BlockWeights(AttentionWeights Attention, MlpWeights? Mlp, MixtureWeights? Mixture)
+{
+    public NormWeights? Ln1 { get; init; }
+
+    public NormWeights? Ln1Post { get; init; }
+
+    public NormWeights? Ln2 { get; init; }
+
+    public NormWeights? Ln2Post { get; init; }
 }
 
 /// <summary>All weights of a model, on one device. A tied unembedding is the embedding's own memory.</summary>
-internal sealed record ModelWeights(
-    Weight TokenEmbedding, Weight? PositionEmbedding, IReadOnlyList<BlockWeights> Blocks, NormWeights LnFinal, Linear Unembed) : IDisposable
+internal sealed class ModelWeights : IDisposable
 {
-    public long Bytes => TokenEmbedding.Bytes + (PositionEmbedding?.Bytes ?? 0) + Blocks.Sum(block => block.Bytes) + LnFinal.Bytes
-        + Unembed.Bytes - (Unembed.Weight == TokenEmbedding ? TokenEmbedding.Bytes : 0);
+    private readonly IReadOnlyList<IDisposable> _owned;
 
-    /// <summary>The unembedding of the final norm's output: [.., d] to [.., vocabulary].</summary>
-    public Tensor Logits(Tensor normed)
+    /// <param name="owned">Every weight and vector, each once: what to dispose of.</param>
+    /// <param name="bytes">What they hold.</param>
+    public ModelWeights(IReadOnlyList<IDisposable> owned, long bytes) => (_owned, Bytes) = (owned, bytes);
+
+    public long Bytes { get; }
+
+    public required Weight TokenEmbedding { get; init; }
+
+    public Weight? PositionEmbedding { get; init; }
+
+    public Weight? TokenTypeEmbedding { get; init; }
+
+    public NormWeights? EmbeddingNorm { get; init; }
+
+    public Linear? EmbeddingProjection { get; init; }
+
+    public required IReadOnlyList<BlockWeights> Blocks { get; init; }
+
+    /// <summary>Before the final norm.</summary>
+    public Linear? Head { get; init; }
+
+    public NormWeights? LnFinal { get; init; }
+
+    public Linear? UnembeddingProjection { get; init; }
+
+    public required Linear Unembed { get; init; }
+
+    /// <summary>What the final norm reads: the residual stream itself (shared), or its transform in a masked-language-model head.</summary>
+    public Tensor HeadOf(Tensor residual, ModelDescription model)
     {
-        Tensor logits = normed.Device.Allocate(ElementType.F32, [.. normed.Shape.Axes[..^1], Unembed.Weight.Columns]);
-        normed.Device.Run(new MatMul { X = normed, W = Unembed.Weight, Bias = Unembed.Bias, Out = logits });
+        if (Head is null)
+        {
+            return residual.Share();
+        }
+
+        Tensor result = residual.Device.Allocate(ElementType.F32, residual.Shape);
+        residual.Device.Run(
+            new MatMul { X = residual, W = Head.Weight, Bias = Head.Bias, Activation = model.Activation, Out = result });
+        return result;
+    }
+
+    /// <summary>The unembedding of the final norm's output, with the logits' scale and cap: [.., d] to [.., vocabulary].</summary>
+    public Tensor Logits(Tensor normed, ModelDescription model)
+    {
+        Device device = normed.Device;
+        using Tensor narrow = Narrow(normed);
+        Tensor logits = device.Allocate(ElementType.F32, [.. normed.Shape.Axes[..^1], Unembed.Weight.Columns]);
+        device.Run(new MatMul { X = narrow, W = Unembed.Weight, Bias = Unembed.Bias, Out = logits });
+        if (model.LogitScale != 1)
+        {
+            device.Run(new Map { X = logits, Kind = MapKind.Scale, Parameter = model.LogitScale, Out = logits });
+        }
+
+        if (model.LogitSoftCap > 0)
+        {
+            device.Run(new Map { X = logits, Kind = MapKind.SoftCap, Parameter = model.LogitSoftCap, Out = logits });
+        }
+
         return logits;
     }
 
     public void Dispose()
     {
-        TokenEmbedding.Dispose();
-        PositionEmbedding?.Dispose();
-        foreach (BlockWeights block in Blocks)
+        foreach (IDisposable part in _owned)
         {
-            block.Dispose();
+            part.Dispose();
+        }
+    }
+
+    private Tensor Narrow(Tensor normed)
+    {
+        if (UnembeddingProjection is not { } projection)
+        {
+            return normed.Share();
         }
 
-        LnFinal.Dispose();
-        Unembed.Dispose();
+        Tensor result = normed.Device.Allocate(ElementType.F32, [.. normed.Shape.Axes[..^1], projection.Weight.Columns]);
+        normed.Device.Run(new MatMul { X = normed, W = projection.Weight, Bias = projection.Bias, Out = result });
+        return result;
     }
 }

@@ -52,15 +52,22 @@ public sealed record RotaryFrequencies
     /// <param name="headSize">Channels of a head.</param>
     /// <param name="rotated">Share of them that is rotated where the settings say nothing.</param>
     /// <param name="context"><c>max_position_embeddings</c>.</param>
+    /// <param name="theta">The base where the settings say nothing.</param>
     /// <exception cref="ModelException">The scaling is unknown or its numbers are impossible.</exception>
-    public static RotaryFrequencies Read(ConfigFile config, int headSize, double rotated, int context)
+    public static RotaryFrequencies Read(ConfigFile config, int headSize, double rotated, int context, double theta = 10000)
     {
         ArgumentNullException.ThrowIfNull(config);
         ConfigFile? parameters = config.Has("rope_parameters") ? config.Object("rope_parameters") : null;
         ConfigFile? scaling = config.Has("rope_scaling") ? config.Object("rope_scaling") : null;
-        double theta = One(config, [(parameters, "rope_theta"), (config, "rope_theta"), (config, "rotary_emb_base")]) ?? 10000;
+        double given = One(config, [(parameters, "rope_theta"), (config, "rope_theta"), (config, "rotary_emb_base")]) ?? theta;
         double share = One(config,
             [(parameters, "partial_rotary_factor"), (config, "partial_rotary_factor"), (config, "rotary_pct")]) ?? rotated;
+        return Of(config, parameters ?? scaling, headSize, share, context, given);
+    }
+
+    /// <summary>From one object of settings (or none) and what stands outside it.</summary>
+    internal static RotaryFrequencies Of(ConfigFile config, ConfigFile? settings, int headSize, double share, int context, double theta)
+    {
         int channels = (int)(headSize * share);
         if (channels <= 0 || channels > headSize || channels % 2 != 0 || theta <= 0)
         {
@@ -73,7 +80,7 @@ public sealed record RotaryFrequencies
         {
             Channels = channels,
             Base = theta,
-            Scaling = RotaryScaling.Read(parameters ?? scaling, context),
+            Scaling = RotaryScaling.Read(settings, config.OptionalInt("original_max_position_embeddings"), context),
         };
     }
 
@@ -208,7 +215,10 @@ public abstract record RotaryScaling
         }
     }
 
-    internal static RotaryScaling Read(ConfigFile? settings, int context)
+    /// <param name="settings">The object that describes it, or null for none.</param>
+    /// <param name="trained"><c>original_max_position_embeddings</c> beside that object, which longrope looks at (Phi-3).</param>
+    /// <param name="context"><c>max_position_embeddings</c>.</param>
+    internal static RotaryScaling Read(ConfigFile? settings, int? trained, int context)
     {
         string type = settings?.OptionalString("rope_type") ?? settings?.OptionalString("type") ?? "default";
         if (type == "default" || settings is null)
@@ -218,7 +228,8 @@ public abstract record RotaryScaling
 
         // The second spelling of the type is allowed beside the first.
         settings.OptionalString("type");
-        int original = settings.OptionalInt("original_max_position_embeddings") ?? context;
+        type = type == "su" ? "longrope" : type;
+        int original = settings.OptionalInt("original_max_position_embeddings") ?? (type == "longrope" ? trained : null) ?? context;
         double factor = type is "yarn" or "longrope"
             ? settings.OptionalDouble("factor") ?? (double)context / original
             : settings.Double("factor");

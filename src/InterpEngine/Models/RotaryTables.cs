@@ -11,6 +11,9 @@ internal sealed class RotaryTables(RotaryFrequencies frequencies, Device device)
     private readonly Lock _lock = new();
     private Table? _kept;
 
+    /// <summary>Texts of lengths with the same key rotate alike.</summary>
+    public int LengthKey(int length) => frequencies.LengthKey(length);
+
     /// <summary>The rows that a batch needs, and each sequence's first row in them.</summary>
     /// <param name="lengths">Real tokens of each sequence, those in its cache included.</param>
     public Rows For(ReadOnlySpan<int> lengths)

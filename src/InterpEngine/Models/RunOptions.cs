@@ -37,8 +37,14 @@ public sealed record RunOptions
     /// <summary>What to read off the logits without keeping them; null for nothing.</summary>
     public PredictionOptions? Predictions { get; init; }
 
-    /// <summary>Whether to compute the mean next-token cross-entropy over the real tokens.</summary>
+    /// <summary>Whether to compute the mean cross-entropy of the next tokens, or of <see cref="Labels"/>, over the real tokens.</summary>
     public bool Loss { get; init; }
+
+    /// <summary>
+    /// [batch · positions]: the token that each position ought to predict, negative for none; null for the next token. An encoder, which
+    /// predicts what stands behind a mask, needs them for a loss.
+    /// </summary>
+    public IReadOnlyList<int>? Labels { get; init; }
 
     /// <summary>
     /// The first block that is not run, counted from the end if negative; the run then ends with the residual stream before it. Null

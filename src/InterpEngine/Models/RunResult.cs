@@ -15,7 +15,7 @@ public sealed class RunResult : IDisposable
     /// <summary>What was read off the logits; null where nothing was asked for.</summary>
     public Predictions? Predictions { get; init; }
 
-    /// <summary>Mean next-token cross-entropy in nats over the real tokens; null where it was not asked for.</summary>
+    /// <summary>Mean cross-entropy of the next tokens, or of the labels, in nats over the real tokens; null where it was not asked for.</summary>
     public double? Loss { get; init; }
 
     /// <summary>

@@ -7,11 +7,13 @@ namespace InterpEngine.Models;
 public sealed class TokenBatch
 {
     private readonly int[] _ids;
+    private readonly int[] _types;
     private readonly (int First, int End)[] _spans;
 
-    private TokenBatch(int[] ids, int batch, int length, (int First, int End)[] spans)
+    private TokenBatch(int[] ids, int batch, int length, (int First, int End)[] spans, int[]? types = null)
     {
         _ids = ids;
+        _types = types ?? [];
         _spans = spans;
         Batch = batch;
         Length = length;
@@ -95,6 +97,30 @@ public sealed class TokenBatch
         }
 
         return new TokenBatch(ids.ToArray(), batch, length, spans);
+    }
+
+    /// <summary>The same tokens with their kinds, for models that tell them apart (BERT's first and second sentence); 0 unless told.</summary>
+    /// <param name="types">One for each id, with anything at padding.</param>
+    /// <exception cref="ModelException">There are not as many as ids.</exception>
+    public TokenBatch WithTypes(params ReadOnlySpan<int> types) => types.Length == _ids.Length
+        ? new TokenBatch(_ids, Batch, Length, _spans, types.ToArray())
+        : throw new ModelException($"There are {types.Length} token types; expected one for each of the {_ids.Length} ids.");
+
+    /// <summary>The kind of the i-th id.</summary>
+    internal int TypeOf(int i) => _types.Length == 0 ? 0 : _types[i];
+
+    internal void CheckTypes(int types)
+    {
+        for (int i = 0; i < _types.Length; i++)
+        {
+            (int row, int at) = Math.DivRem(i, Length);
+            bool real = at >= _spans[row].First && at < _spans[row].End;
+            if (real && (uint)_types[i] >= (uint)Math.Max(1, types))
+            {
+                throw new ModelException($"Token type {_types[i]} at row {row}, position {at} is unknown: the model has "
+                    + (types == 0 ? "no token types." : $"{types} of them."));
+            }
+        }
     }
 
     internal void CheckVocabulary(int vocabulary)

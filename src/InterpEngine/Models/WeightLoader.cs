@@ -16,20 +16,27 @@ internal sealed unsafe partial class WeightLoader
 
     private readonly ModelDescription _model;
     private readonly Checkpoint _checkpoint;
+    private readonly Dictionary<string, SafetensorsEntry> _tensors = new(StringComparer.Ordinal);
     private readonly Device _device;
     private readonly LoadOptions _options;
     private readonly string _prefix;
     private readonly List<IDisposable> _made = [];
     private readonly CancellationToken _cancellation;
+    private long _bytes;
 
     private WeightLoader(
         ModelDescription model, Checkpoint checkpoint, Device device, LoadOptions options, CancellationToken cancellation)
     {
         _processor = options.Processing == WeightProcessing.None ? null : new WeightProcessor(model, options.Processing, this);
         (_model, _checkpoint, _device, _options, _cancellation) = (model, checkpoint, device, options, cancellation);
+        foreach ((string name, SafetensorsEntry entry) in checkpoint.Tensors)
+        {
+            string renamed = Renamed(model.Layout, name);
+            _tensors[checkpoint.Tensors.ContainsKey(renamed) ? name : renamed] = entry;
+        }
+
         string embedding = model.Layout.Parameters[TokenEmbedding].Name;
-        _prefix = model.Layout.Prefixes.FirstOrDefault(prefix => checkpoint.Tensors.ContainsKey(prefix + embedding))
-            ?? model.Layout.Prefixes[0];
+        _prefix = model.Layout.Prefixes.FirstOrDefault(prefix => _tensors.ContainsKey(prefix + embedding)) ?? model.Layout.Prefixes[0];
     }
 
     /// <summary>Loads all weights.</summary>
@@ -58,31 +65,98 @@ internal sealed unsafe partial class WeightLoader
     private ModelWeights LoadAll(IProgress<double>? progress)
     {
         Weight embedding = Matrix(TokenEmbedding);
-        Weight? positions = _model.Layout.Parameters.ContainsKey(PositionEmbedding) ? Matrix(PositionEmbedding) : null;
+        Weight? positions = Has(PositionEmbedding) ? Matrix(PositionEmbedding) : null;
+        Weight? types = Has(TokenTypeEmbedding) ? Matrix(TokenTypeEmbedding) : null;
+        NormWeights? embeddingNorm = _model.EmbeddingNorm ? Norm(EmbeddingNormGain, EmbeddingNormBias, 0) : null;
+        Linear? projection = Has(EmbeddingProjection) ? new Linear(Matrix(EmbeddingProjection), null) : null;
         var blocks = new BlockWeights[_model.Layers];
         for (int layer = 0; layer < blocks.Length; layer++)
         {
-            blocks[layer] = new BlockWeights(
-                Norm(Ln1Gain, Ln1Bias, layer),
-                Linear(QWeight, QBias, layer), Linear(KWeight, KBias, layer), Linear(VWeight, VBias, layer), Linear(OWeight, OBias, layer),
-                Norm(Ln2Gain, Ln2Bias, layer),
-                Linear(MlpInWeight, MlpInBias, layer),
-                _model.GatedMlp ? Linear(MlpUpWeight, MlpUpBias, layer) : null,
-                Linear(MlpOutWeight, MlpOutBias, layer));
+            blocks[layer] = Block(layer);
             progress?.Report((layer + 1.0) / (blocks.Length + 1));
         }
 
-        NormWeights final = Norm(LnFinalGain, LnFinalBias, 0);
+        Linear? head = _model.HeadTransform ? Linear(HeadWeight, HeadBias, 0) : null;
+        NormWeights? final = _model.FinalNorm ? Norm(LnFinalGain, LnFinalBias, 0) : null;
+        Linear? back = Has(UnembeddingProjection) ? new Linear(Matrix(UnembeddingProjection), null) : null;
         Linear unembed = IsTied ? new Linear(embedding, Vector(UnembedBias, 0)) : Linear(UnembedWeight, UnembedBias, 0);
         progress?.Report(1);
-        return new ModelWeights(embedding, positions, blocks, final, unembed);
+        return new ModelWeights(_made, _bytes)
+        {
+            TokenEmbedding = embedding,
+            PositionEmbedding = positions,
+            TokenTypeEmbedding = types,
+            EmbeddingNorm = embeddingNorm,
+            EmbeddingProjection = projection,
+            Blocks = blocks,
+            Head = head,
+            LnFinal = final,
+            UnembeddingProjection = back,
+            Unembed = unembed,
+        };
     }
 
-    private Linear Linear(Parameter weight, Parameter bias, int layer) => new(Matrix(weight, layer), Vector(bias, layer));
+    private BlockWeights Block(int layer)
+    {
+        bool before = _model.Norms != NormPlacement.After;
+        bool after = _model.Norms is NormPlacement.After or NormPlacement.BeforeAndAfter;
+        bool mixture = _model.IsMixture(layer);
+        return new BlockWeights(Attention(layer), mixture ? null : Mlp(layer), mixture ? Mixture(layer) : null)
+        {
+            Ln1 = before ? Norm(Ln1Gain, Ln1Bias, layer) : null,
+            Ln1Post = after ? Norm(Ln1PostGain, Ln1PostBias, layer) : null,
+            Ln2 = before && !_model.SharedNorm ? Norm(Ln2Gain, Ln2Bias, layer) : null,
+            Ln2Post = after ? Norm(Ln2PostGain, Ln2PostBias, layer) : null,
+        };
+    }
+
+    private AttentionWeights Attention(int layer)
+    {
+        bool latent = _model.Latent is not null, narrowQueries = _model.Latent is { QueryRank: > 0 };
+        bool normed = _model.QueryKeyNorm != QueryKeyNorm.None;
+        return new AttentionWeights(
+            Linear(QWeight, QBias, layer), Linear(KWeight, KBias, layer), Linear(VWeight, VBias, layer), Linear(OWeight, OBias, layer))
+        {
+            QNorm = normed ? Norm(QNormGain, QNormBias, layer) : null,
+            KNorm = normed ? Norm(KNormGain, KNormBias, layer) : null,
+            Sinks = Vector(Sinks, layer),
+            QDown = narrowQueries ? Linear(QDownWeight, QDownBias, layer) : null,
+            QDownNorm = narrowQueries ? new NormWeights(Vector(QDownGain, layer), null) : null,
+            KeyValueDown = latent ? Linear(KeyValueDownWeight, KeyValueDownBias, layer) : null,
+            KeyValueDownNorm = latent ? new NormWeights(Vector(KeyValueDownGain, layer), null) : null,
+            SharedKey = latent ? Linear(SharedKeyWeight, SharedKeyBias, layer) : null,
+        };
+    }
+
+    private MlpWeights Mlp(int layer) => new(
+        Linear(MlpInWeight, MlpInBias, layer),
+        _model.GatedMlp ? Linear(MlpUpWeight, MlpUpBias, layer) : null,
+        Linear(MlpOutWeight, MlpOutBias, layer));
+
+    private MixtureWeights Mixture(int layer)
+    {
+        MlpWeights[] experts = [.. Enumerable.Range(0, _model.Experts!.Count).Select(expert => new MlpWeights(
+            Linear(ExpertInWeight, ExpertInBias, layer, expert),
+            Linear(ExpertUpWeight, ExpertUpBias, layer, expert),
+            Linear(ExpertOutWeight, ExpertOutBias, layer, expert)))];
+        return new MixtureWeights(Linear(RouterWeight, RouterBias, layer), Vector(RouterCorrection, layer), experts)
+        {
+            Shared = !Has(SharedInWeight) ? null : new MlpWeights(
+                new Linear(Matrix(SharedInWeight, layer), null),
+                new Linear(Matrix(SharedUpWeight, layer), null),
+                new Linear(Matrix(SharedOutWeight, layer), null)),
+            SharedGate = Has(SharedGateWeight) ? new Linear(Matrix(SharedGateWeight, layer), null) : null,
+        };
+    }
+
+    private bool Has(Parameter parameter) => _model.Layout.Parameters.ContainsKey(parameter);
+
+    private Linear Linear(Parameter weight, Parameter bias, int layer, int expert = 0) =>
+        new(Matrix(weight, layer, expert), Vector(bias, layer, expert));
 
     private NormWeights Norm(Parameter gain, Parameter bias, int layer) => new(Vector(gain, layer), Vector(bias, layer));
 
-    private Weight Matrix(Parameter parameter, int layer = 0)
+    private Weight Matrix(Parameter parameter, int layer = 0, int expert = 0)
     {
         if (_processor is not null && _processor.Changes(parameter))
         {
@@ -92,58 +166,80 @@ internal sealed unsafe partial class WeightLoader
         (int inputs, int outputs) = CheckpointSchema.Size(_model, parameter);
         ParameterSource source = _model.Layout.Parameters[parameter];
         FusedPart part = CheckpointSchema.Part(_model, parameter);
-        SafetensorsEntry entry = Find(parameter, layer);
+        SafetensorsEntry entry = Find(parameter, new Place(layer, expert));
         Weight weight = Keep(_device.CreateWeight(inputs, outputs, _options.TypeOf(parameter)));
+        _bytes += weight.Bytes;
         int size = entry.ElementType.Size();
-        long rowElements = source.InputsFirst ? (long)part.Groups * part.GroupSize : inputs;
+        long stored = (long)part.Groups * part.GroupSize, rowElements = source.InputsFirst ? stored : inputs;
+        long origin = CheckpointSchema.IsStacked(_model, parameter) ? expert * stored * inputs : 0;
         int chunk = (int)Math.Clamp(ChunkBytes / Math.Max(1, rowElements * size), 1, int.MaxValue);
         chunk = source.InputsFirst ? Math.Max(Weight.GroupSize, chunk / Weight.GroupSize * Weight.GroupSize) : chunk;
-        for (int group = 0; group < part.Groups; group++)
+
+        // Parts of one output each are read as one part whose outputs stand apart.
+        bool apart = part.Size == 1;
+        (int groups, int columns, int step) = apart ? (1, part.Groups, part.GroupSize) : (part.Groups, part.Size, 1);
+        for (int group = 0; group < groups; group++)
         {
             int start = group * part.GroupSize + part.Start;
-            int rows = source.InputsFirst ? inputs : part.Size;
+            int rows = source.InputsFirst ? inputs : columns;
             for (int row = 0; row < rows; row += chunk)
             {
                 _cancellation.ThrowIfCancellationRequested();
                 int count = Math.Min(chunk, rows - row);
-                long first = source.InputsFirst ? row * rowElements + start : (start + row) * rowElements;
+                long first = origin + (source.InputsFirst ? row * rowElements + start : (start + (long)row * step) * rowElements);
                 nint address = (nint)(entry.Pointer + first * size);
                 _device.Pack(weight, source.InputsFirst
-                    ? new WeightBlock(address, entry.ElementType, count, part.Size, rowElements, 1, row, group * part.Size)
-                    : new WeightBlock(address, entry.ElementType, inputs, count, 1, rowElements, 0, group * part.Size + row));
-                entry.File.Release(entry.Offset + first * size, count * rowElements * size);
+                    ? new WeightBlock(address, entry.ElementType, count, columns, rowElements, step, row, group * columns)
+                    : new WeightBlock(address, entry.ElementType, inputs, count, 1, rowElements * step, 0, group * columns + row));
+                long last = Math.Min(entry.Length, (first + count * rowElements * (source.InputsFirst ? 1 : step)) * size);
+                entry.File.Release(entry.Offset + first * size, last - first * size);
             }
         }
 
         return weight;
     }
 
-    private Tensor? Vector(Parameter parameter, int layer)
+    private Tensor? Vector(Parameter parameter, int layer, int expert = 0)
     {
-        float[]? values = _processor is null ? StoredVector(parameter, layer) : _processor.Vector(parameter, layer);
-        return values is null ? null : Keep(_device.Upload<float>(values, values.Length));
+        float[]? values = _processor is null ? StoredVector(parameter, layer, expert) : _processor.Vector(parameter, layer);
+        if (values is null)
+        {
+            return null;
+        }
+
+        Tensor vector = Keep(_device.Upload<float>(values, values.Length));
+        _bytes += vector.Bytes;
+        return vector;
     }
 
-    private float[]? StoredVector(Parameter parameter, int layer)
+    private float[]? StoredVector(Parameter parameter, int layer, int expert = 0)
     {
-        if (!_model.Layout.Parameters.ContainsKey(parameter))
+        if (!Has(parameter))
         {
             return null;
         }
 
         FusedPart part = CheckpointSchema.Part(_model, parameter);
-        float[] stored = Find(parameter, layer).ToSingles();
+        float[] stored = [.. Enumerable.Range(0, CheckpointSchema.Heads(_model, parameter))
+            .SelectMany(head => Find(parameter, new Place(layer, expert, head)).ToSingles())];
+        int origin = CheckpointSchema.IsStacked(_model, parameter) ? expert * part.Groups * part.GroupSize : 0;
         var values = new float[part.Groups * part.Size];
         for (int group = 0; group < part.Groups; group++)
         {
-            stored.AsSpan(group * part.GroupSize + part.Start, part.Size).CopyTo(values.AsSpan(group * part.Size));
+            stored.AsSpan(origin + group * part.GroupSize + part.Start, part.Size).CopyTo(values.AsSpan(group * part.Size));
+        }
+
+        float offset = CheckpointSchema.IsGain(parameter) ? _model.GainOffset : 0;
+        for (int i = 0; i < values.Length; i++)
+        {
+            values[i] += offset;
         }
 
         return values;
     }
 
-    private SafetensorsEntry Find(Parameter parameter, int layer) =>
-        _checkpoint.Tensors[CheckpointSchema.Name(_model, parameter, layer, _prefix)];
+    private SafetensorsEntry Find(Parameter parameter, Place place) =>
+        _tensors[CheckpointSchema.Name(_model, parameter, place, _prefix)];
 
     /// <summary>Settings and checkpoint must belong together, tensor by tensor. Said before anything is packed.</summary>
     private void CheckTensors()
@@ -152,7 +248,7 @@ internal sealed unsafe partial class WeightLoader
         foreach ((string name, long[] shape) in required)
         {
             string expected = $"[{string.Join(", ", shape)}]";
-            if (!_checkpoint.Tensors.TryGetValue(name, out SafetensorsEntry? entry))
+            if (!_tensors.TryGetValue(name, out SafetensorsEntry? entry))
             {
                 throw Mismatch($"tensor '{name}' is missing; expected {expected}");
             }
@@ -170,15 +266,29 @@ internal sealed unsafe partial class WeightLoader
             }
         }
 
-        IReadOnlySet<string> allowed = CheckpointSchema.Allowed(_model, _prefix);
-        foreach (string name in _checkpoint.Tensors.Keys)
+        Func<string, bool> allowed = CheckpointSchema.Allowed(_model, _prefix);
+        foreach (string name in _tensors.Keys)
         {
-            if (!required.ContainsKey(name) && !allowed.Contains(name))
+            if (!required.ContainsKey(name) && !allowed(name))
             {
                 throw Mismatch(
                     $"tensor '{name}' is no part of a {_model.Family} model with {_model.Layers} blocks as config.json describes it");
             }
         }
+    }
+
+    /// <summary>A name as the layout spells it.</summary>
+    private static string Renamed(CheckpointLayout layout, string name)
+    {
+        foreach ((string old, string spelled) in layout.Renamed)
+        {
+            if (name.EndsWith(old, StringComparison.Ordinal))
+            {
+                return name[..^old.Length] + spelled;
+            }
+        }
+
+        return name;
     }
 
     private ModelException Mismatch(string defect) =>

@@ -25,7 +25,19 @@ internal sealed class GoldenModel : IDisposable
 
     public string ModelType => _json.RootElement.GetProperty("model_type").GetString()!;
 
-    public TokenBatch Tokens => Batch("input_ids", null);
+    public TokenBatch Tokens => _tensors.Tensors.TryGetValue("token_type_ids", out SafetensorsEntry? types)
+        ? Batch("input_ids", null).WithTypes([.. types.ToIntegers().Select(type => (int)type)])
+        : Batch("input_ids", null);
+
+    /// <summary>What an encoder ought to predict; null where it is the next token.</summary>
+    public int[]? Labels => _tensors.Tensors.TryGetValue("labels", out SafetensorsEntry? labels)
+        ? [.. labels.ToIntegers().Select(label => (int)label)]
+        : null;
+
+    /// <summary>Whether it generates text.</summary>
+    public bool Generates => _json.RootElement.TryGetProperty("generation", out _);
+
+    public int[] Integers(string name) => [.. _tensors.Tensors[name].ToIntegers().Select(value => (int)value)];
 
     public TokenBatch Padded => Batch("padded.input_ids", "padded.attention_mask");
 

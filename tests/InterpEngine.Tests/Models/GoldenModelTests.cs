@@ -83,6 +83,13 @@ public sealed class GoldenModelTests(ITestOutputHelper output)
 
         using Device device = TestDevices.Open(deviceName);
         using Model model = Model.Load(golden.Folder, device);
+        if (!golden.Generates)
+        {
+            ModelException refused = Assert.Throws<ModelException>(() => model.Generate(golden.Tokens));
+            Assert.Contains("encoder", refused.Message, StringComparison.Ordinal);
+            return;
+        }
+
         var options = new GenerationOptions { MaxTokens = golden.Greedy.Length, StopAtEnd = false };
         Assert.Equal(golden.Greedy, model.Generate(TokenBatch.Single(golden.Prompt), options).Select(step => step[0]!.Id));
     }
@@ -116,7 +123,7 @@ public sealed class GoldenModelTests(ITestOutputHelper output)
     {
         using Model model = Model.Load(golden.Folder, device);
         string[] points = [.. golden.Names.Where(name => HookPoint.TryParse(name, out _))];
-        using RunResult run = model.Run(golden.Tokens, new RunOptions { Capture = points, Loss = true });
+        using RunResult run = model.Run(golden.Tokens, new RunOptions { Capture = points, Loss = true, Labels = golden.Labels });
         var errors = new Dictionary<string, double>();
         int gradients = 0;
         foreach (string name in golden.Names)
@@ -129,7 +136,7 @@ public sealed class GoldenModelTests(ITestOutputHelper output)
 
             switch (name)
             {
-                case "input_ids" or "padded.input_ids" or "padded.attention_mask":
+                case "input_ids" or "token_type_ids" or "labels" or "padded.input_ids" or "padded.attention_mask":
                     break;
                 case "logits":
                     errors[name] = golden.Error(name, run.Logits!.ToArray<float>());
@@ -144,13 +151,21 @@ public sealed class GoldenModelTests(ITestOutputHelper output)
                     }
 
                     break;
-                case "rope.inv_freq":
-                    RotaryFrequencies rotary = Assert.IsType<RotaryPositions>(model.Description.Positions).Frequencies;
-                    errors[name] = golden.Error(name, rotary.Compute(golden.Tokens.Length));
+                case "rope.inv_freq" or "rope.inv_freq.global" or "rope.inv_freq.local":
+                    RotaryPositions rotary = Assert.IsType<RotaryPositions>(model.Description.Positions);
+                    RotaryFrequencies frequencies = name.EndsWith("local", StringComparison.Ordinal) ? rotary.Local! : rotary.Frequencies;
+                    errors[name] = golden.Error(name, frequencies.Compute(golden.Tokens.Length));
                     break;
                 default:
                     Assert.True(HookPoint.TryParse(name, out HookPoint point), $"{name} is stored but not understood");
                     Assert.Equal(golden.ShapeOf(name), run.Cache[point].Shape);
+                    if (point.Kind == HookKind.ExpertIndices)
+                    {
+                        Assert.Equal(golden.Integers(name), run.Cache[point].ToArray<float>().Select(expert => (int)expert));
+                        errors[name] = 0;
+                        break;
+                    }
+
                     errors[name] = golden.Error(name, run.Cache[point].ToArray<float>());
                     break;
             }

@@ -14,7 +14,7 @@ public sealed class PredictionTests
     public void They_are_those_of_the_whole_logits(string deviceName)
     {
         using Device device = TestDevices.Open(deviceName);
-        foreach (IReadOnlyDictionary<string, object> settings in RandomModel.Families(11))
+        foreach (IReadOnlyDictionary<string, object> settings in RandomFamilies.All(11))
         {
             using var folder = new TemporaryFolder();
             RandomModel.Write(folder.Path, settings, 11);
@@ -29,7 +29,13 @@ public sealed class PredictionTests
                 {
                     foreach (bool last in (bool[])[false, true])
                     {
-                        var options = new RunOptions { Logits = logits, Loss = loss, Predictions = wanted with { LastOnly = last } };
+                        var options = new RunOptions
+                        {
+                            Logits = logits,
+                            Loss = loss,
+                            Labels = loss && !model.Description.Causal ? new int[batch.Ids.Length] : null,
+                            Predictions = wanted with { LastOnly = last },
+                        };
                         using RunResult run = model.Run(batch, options);
                         Judge(model, batch, options.Predictions, run.Predictions!);
                         Assert.Equal(loss, run.Loss is not null);
@@ -43,7 +49,7 @@ public sealed class PredictionTests
     public void Memory_does_not_hold_all_logits()
     {
         using Device device = TestDevices.Open(TestDevices.Names.Last());
-        var settings = new Dictionary<string, object>(RandomModel.Families(3)[0]) { ["vocab_size"] = 50_000, ["n_positions"] = 2048 };
+        var settings = new Dictionary<string, object>(RandomFamilies.All(3)[0]) { ["vocab_size"] = 50_000, ["n_positions"] = 2048 };
         using var folder = new TemporaryFolder();
         RandomModel.Write(folder.Path, settings, seed: 1);
         using Model model = Model.Load(folder.Path, device);

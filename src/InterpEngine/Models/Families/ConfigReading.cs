@@ -18,7 +18,10 @@ internal static class ConfigReading
         "attention_dropout", "hidden_dropout", "attention_probs_dropout_prob", "hidden_dropout_prob", "model_max_length",
         "max_sequence_length", "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels",
         "summary_first_dropout", "summary_hidden_size", "resid_dropout", "embedding_dropout", "use_flash_attention_2",
-        "original_max_position_embeddings",
+        "original_max_position_embeddings", "activation_dropout", "dropout", "embed_dropout", "residual_dropout", "layerdrop", "init_std",
+        "attention_softmax_in_fp32", "bias_dropout_fusion", "masked_softmax_fusion", "skip_bias_add", "skip_bias_add_qkv",
+        "slow_but_exact", "offset_alibi", "cache_implementation", "initial_context_length", "router_aux_loss_coef",
+        "router_jitter_noise", "output_router_logits", "aux_loss_alpha", "seq_aux", "ep_size", "num_nextn_predict_layers",
     ];
 
     /// <summary>Width over heads.</summary>
@@ -26,6 +29,64 @@ internal static class ConfigReading
         width % heads == 0
             ? width / heads
             : throw new ModelException($"{config.Path}: a width of {width} cannot be divided among {heads} heads.");
+
+    /// <summary>One setting under the names that it goes by, the first that is there.</summary>
+    public static int Int(this ConfigFile config, params ReadOnlySpan<string> names)
+    {
+        int? found = null;
+        foreach (string name in names)
+        {
+            int? value = config.OptionalInt(name);
+            found ??= value;
+        }
+
+        return found ?? config.Int(names[0]);
+    }
+
+    /// <summary>A number, or what its absence means.</summary>
+    public static float Float(this ConfigFile config, string key, double ifAbsent) => (float)(config.OptionalDouble(key) ?? ifAbsent);
+
+    /// <summary>Settings of rotary positions in a model that has none.</summary>
+    public static void IgnoreRotary(this ConfigFile config)
+    {
+        foreach (string key in (ReadOnlySpan<string>)["rope_theta", "rope_scaling", "rope_parameters"])
+        {
+            _ = config.Has(key) ? config.Element(key) : default;
+        }
+    }
+
+    /// <summary>Key and value heads.</summary>
+    public static int KeyValueHeads(this ConfigFile config, int heads, string key = "num_key_value_heads")
+    {
+        int groups = config.OptionalInt(key) ?? heads;
+        return heads % groups == 0 ? groups : throw config.Unexpected(key, $"a divisor of the {heads} attention heads");
+    }
+
+    /// <summary>
+    /// The window of each block, 0 for none: from <c>layer_types</c> where it is there, else as the family has it.
+    /// </summary>
+    /// <param name="config">The settings.</param>
+    /// <param name="layers">Blocks.</param>
+    /// <param name="window">The size of the windows; 0 for none.</param>
+    /// <param name="ifAbsent">Which blocks have a window where the settings do not list them.</param>
+    public static Func<int, int> Windows(this ConfigFile config, int layers, int window, Func<int, bool> ifAbsent)
+    {
+        bool[] local = [.. Enumerable.Range(0, layers).Select(ifAbsent)];
+        if (config.Has("layer_types"))
+        {
+            IReadOnlyList<string> types = config.Strings("layer_types");
+            if (types.Count != layers || types.Any(type => type is not ("full_attention" or "sliding_attention")))
+            {
+                throw config.Unexpected("layer_types", $"'full_attention' or 'sliding_attention' for each of the {layers} blocks");
+            }
+
+            local = [.. types.Select(type => type == "sliding_attention")];
+        }
+
+        return local.Contains(true) && window == 0
+            ? throw config.Unexpected("sliding_window", "the window of the blocks with sliding attention")
+            : layer => local[layer] ? window : 0;
+    }
 
     /// <summary>A setting that the engine supports in one position only.</summary>
     public static void Expect(this ConfigFile config, string key, bool value)

@@ -63,7 +63,7 @@ internal static class Gpt2
             [MlpOutBias] = new("h.{i}.mlp.c_proj.bias"),
             [LnFinalGain] = new("ln_f.weight"),
             [LnFinalBias] = new("ln_f.bias"),
-            [UnembedWeight] = new("lm_head.weight"),
+            [UnembedWeight] = new("lm_head.weight", Outside: true),
         };
         return new CheckpointLayout
         {

@@ -57,7 +57,7 @@ internal static class GptNeoX
             [MlpOutBias] = new(mlp + "dense_4h_to_h.bias"),
             [LnFinalGain] = new("final_layer_norm.weight"),
             [LnFinalBias] = new("final_layer_norm.bias"),
-            [UnembedWeight] = new("embed_out.weight"),
+            [UnembedWeight] = new("embed_out.weight", Outside: true),
         };
         if (attentionBias)
         {

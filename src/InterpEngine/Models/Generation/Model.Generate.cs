@@ -19,6 +19,13 @@ public sealed partial class Model
         ArgumentNullException.ThrowIfNull(prompt);
         options ??= new GenerationOptions();
         options.Check();
+        if (!Description.Causal)
+        {
+            throw new ModelException(
+                $"This model ({Description.Family}) is an encoder: it predicts what stands behind a mask, not what comes next.",
+                "Run it on a text with masked tokens and read their logits.");
+        }
+
         return Steps(prompt, options, cancellation);
     }
 

@@ -23,7 +23,7 @@ internal sealed unsafe partial class WeightLoader : IStoredParameters
         int inputs = CheckpointSchema.Size(_model, kept).Inputs;
         bool inputsFirst = _model.Layout.Parameters[kept].InputsFirst;
         FusedPart part = CheckpointSchema.Part(_model, kept);
-        SafetensorsEntry entry = Find(kept, layer);
+        SafetensorsEntry entry = Find(kept, new Place(layer));
         var values = new double[inputs * count];
         long outputs = (long)part.Groups * part.GroupSize;
         (int rows, int columns) = inputsFirst ? (inputs, count) : (count, inputs);
@@ -59,6 +59,7 @@ internal sealed unsafe partial class WeightLoader : IStoredParameters
     {
         (int inputs, int outputs) = CheckpointSchema.Size(_model, parameter);
         Weight weight = Keep(_device.CreateWeight(inputs, outputs));
+        _bytes += weight.Bytes;
         int chunk = WeightProcessor.ChunkOf(inputs);
         for (int start = 0; start < outputs; start += chunk)
         {

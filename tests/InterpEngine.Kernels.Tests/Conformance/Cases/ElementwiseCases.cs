@@ -17,6 +17,9 @@ internal static class ElementwiseCases
             {
                 string size = $"{rows}x{columns}{kind}";
                 yield return Add(size, rows, columns, layout);
+                yield return Map(size, rows, columns, layout, MapKind.Scale, -0.37f);
+                yield return Map(size, rows, columns, layout, MapKind.SoftCap, 2.5f);
+                yield return Map(size, rows, columns, layout, MapKind.Clamp, 1.25f);
                 yield return Copy(size, rows, columns, layout);
                 yield return Fill(size, rows, columns, layout);
                 yield return Activate(size, rows, columns, layout, Activation.Gelu, multiply: false);
@@ -49,6 +52,28 @@ internal static class ElementwiseCases
         run.Watch("in place", left, Sum);
         run.Device.Run(new Add { A = left, B = right, Out = left });
     });
+
+    private static OpCase Map(string size, int rows, int columns, Layout layout, MapKind kind, float p) =>
+        new($"Map / {kind} {size}", run =>
+        {
+            float[] x = run.Values(rows * columns).Times(4).With(Inputs.Special.AsSpan(^12..));
+            Approx Truth(int r, int i)
+            {
+                float value = x[r * columns + i];
+                return kind switch
+                {
+                    MapKind.Scale => (Approx)value * p,
+                    MapKind.SoftCap => p * Approx.Tanh((Approx)value / p),
+                    _ => Math.Clamp(value, -p, p),
+                };
+            }
+
+            Matrix input = run.Matrix(x, rows, columns, layout);
+            var op = new Map { X = input, Kind = kind, Parameter = p, Out = run.Output("out", rows, columns, layout, Truth) };
+            run.Device.Run(op);
+            run.Watch("in place", input, Truth);
+            run.Device.Run(op with { Out = input });
+        });
 
     private static OpCase Copy(string size, int rows, int columns, Layout layout) => new($"Copy / {size}", run =>
     {

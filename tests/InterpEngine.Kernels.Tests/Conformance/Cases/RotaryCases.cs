@@ -9,12 +9,13 @@ internal static class RotaryCases
             (0, 2, 4, 4), (1, 1, 2, 2), (3, 2, 7, 0), (3, 2, 7, 6), (5, 3, 16, 16), (4, 1, 17, 8), (2, 4, 32, 30),
             (3, 2, 64, 64), (7, 3, 65, 34), (2, 2, 128, 128), (33, 2, 32, 32), (70, 8, 128, 64),
         ]
+        from start in ((int[])[0, size.Size - size.Rotated]).Distinct()
         from special in (bool[])[false, true]
-        select Case(pairs, size.Tokens, size.Heads, size.Size, size.Rotated, special);
+        select Case(pairs, size.Tokens, size.Heads, size.Size, size.Rotated, start, special);
 
-    private static OpCase Case(RotaryPairs pairs, int tokens, int heads, int size, int rotated, bool special)
+    private static OpCase Case(RotaryPairs pairs, int tokens, int heads, int size, int rotated, int start, bool special)
     {
-        string name = $"Rotary / {pairs.ToString().ToLowerInvariant()} {tokens}x{heads}x{size} rotating {rotated}";
+        string name = $"Rotary / {pairs.ToString().ToLowerInvariant()} {tokens}x{heads}x{size} rotating {rotated} from {start}";
         return new OpCase($"{name}{(special ? " nan inf" : "")}", run =>
         {
             const int positions = 11;
@@ -34,17 +35,19 @@ internal static class RotaryCases
 
             Approx Truth(int i)
             {
-                int channel = i % size, start = i - channel, position = at[i / size / heads];
-                if (channel >= rotated || position < 0)
+                int channel = i % size - start, origin = i - channel, position = at[i / size / heads];
+                if (channel < 0 || channel >= rotated || position < 0)
                 {
                     return x[i];
                 }
 
-                bool halves = pairs == RotaryPairs.Halves;
-                bool first = halves ? channel < half : channel % 2 == 0;
-                int angle = halves ? channel % half : channel / 2, step = halves ? half : 1;
-                Approx c = cos[position * half + angle], s = sin[position * half + angle];
-                return first ? x[i] * c - x[start + channel + step] * s : x[i] * c + x[start + channel - step] * s;
+                bool apart = pairs != RotaryPairs.Interleaved;
+                int pair = apart ? channel % half : channel / 2;
+                bool first = apart ? channel < half : channel % 2 == 0;
+                float a = x[origin + (pairs == RotaryPairs.Halves ? pair : 2 * pair)];
+                float b = x[origin + (pairs == RotaryPairs.Halves ? pair + half : 2 * pair + 1)];
+                Approx c = cos[position * half + pair], s = sin[position * half + pair];
+                return first ? a * c - b * s : b * c + a * s;
             }
 
             var op = new Rotary
@@ -54,9 +57,15 @@ internal static class RotaryCases
                 Cos = run.Tensor(cos, positions, half),
                 Sin = run.Tensor(sin, positions, half),
                 Pairs = pairs,
+                Start = start,
                 Out = run.Output("out", new Shape(tokens, heads, size), Truth),
             };
             run.Device.Run(op);
+            if (pairs == RotaryPairs.InterleavedToHalves)
+            {
+                return;
+            }
+
             run.Watch("in place", new Matrix(op.X, 0, 1, x.Length, x.Length), (_, i) => Truth(i));
             run.Device.Run(op with { Out = op.X });
         });

@@ -1,0 +1,141 @@
+using InterpEngine.Hooks;
+using InterpEngine.Kernels;
+
+namespace InterpEngine.Models;
+
+/// <summary>The steps that the parts of a block are made of.</summary>
+internal sealed partial class ForwardPass
+{
+    /// <summary>
+    /// residual + what a half of the block writes: its projection of x, normed and scaled as the model has it. What is added is a hook
+    /// point. One op, unless something stands between.
+    /// </summary>
+    private Tensor ProjectAndAdd(Tensor x, Linear projection, Tensor residual, NormWeights? post, WritePoints points, int layer)
+    {
+        if (post is not null || _description.ResidualScale != 1 || _hooks.MayReplace(points.Out, layer))
+        {
+            return AddTo(residual, Project(x, projection, _description.Width), post, points, layer);
+        }
+
+        Tensor sum = Residual();
+        Tensor? delta = _hooks.Wants(points.Out, layer) ? Residual() : null;
+        _device.Run(new MatMul
+        {
+            X = Flat(x),
+            W = projection.Weight,
+            Bias = projection.Bias,
+            Residual = residual,
+            Delta = View(delta),
+            Out = sum,
+        });
+        Show(points.Out, layer, delta);
+        return sum;
+    }
+
+    /// <summary>residual + delta after its norm and scale, a hook point. Takes delta over.</summary>
+    private Tensor AddTo(Tensor residual, Tensor delta, NormWeights? post, WritePoints points, int layer)
+    {
+        if (post is not null)
+        {
+            Tensor normed = Norm(delta, post, points.PostScale, points.PostNormalized, layer);
+            delta.Dispose();
+            delta = normed;
+        }
+
+        if (_description.ResidualScale != 1)
+        {
+            _device.Run(new Map { X = delta, Kind = MapKind.Scale, Parameter = _description.ResidualScale, Out = delta });
+        }
+
+        Tensor sum = Residual();
+        _hooks.Visit(points.Out, layer, ref delta);
+        _device.Run(new Add { A = residual, B = delta, Out = sum });
+        delta.Dispose();
+        return sum;
+    }
+
+    /// <summary>A norm with its two hook points.</summary>
+    private Tensor Norm(Tensor x, NormWeights weights, HookKind scaleKind, HookKind normalizedKind, int layer)
+    {
+        Tensor result = _device.Allocate(ElementType.F32, x.Shape);
+        bool split = _hooks.MayReplace(scaleKind, layer) || _hooks.MayReplace(normalizedKind, layer);
+        Tensor? scale = split || _hooks.Wants(scaleKind, layer) ? _device.Allocate(ElementType.F32, x.Shape[0], x.Shape[1], 1) : null;
+        Tensor? normalized = split || _hooks.Wants(normalizedKind, layer) ? _device.Allocate(ElementType.F32, x.Shape) : null;
+        Norm op = weights.Of(x, _description);
+        if (split)
+        {
+            _device.Run(op with { Scale = scale });
+            _hooks.Visit(scaleKind, layer, ref scale!);
+            _device.Run(op with { GivenScale = scale, Normalized = normalized! });
+            _hooks.Visit(normalizedKind, layer, ref normalized!);
+            _device.Run(op with { GivenNormalized = normalized, Out = result });
+            scale.Dispose();
+            normalized.Dispose();
+        }
+        else
+        {
+            _device.Run(op with { Scale = scale, Normalized = View(normalized), Out = result });
+            Show(scaleKind, layer, scale);
+            Show(normalizedKind, layer, normalized);
+        }
+
+        return result;
+    }
+
+    private Tensor Project(Tensor x, Linear projection, params ReadOnlySpan<int> axes)
+    {
+        Tensor result = New(axes);
+        _device.Run(new MatMul { X = Flat(x), W = projection.Weight, Bias = projection.Bias, Out = Flat(result) });
+        return result;
+    }
+
+    private Tensor LookUp(Weight table, int[] ids)
+    {
+        using Tensor rows = _device.Upload<int>(ids, ids.Length);
+        Tensor result = New(table.Inner);
+        _device.Run(new Embed { Ids = rows, Table = table, Out = result });
+        return result;
+    }
+
+    /// <summary>Both are taken over.</summary>
+    private Tensor Sum(Tensor a, Tensor b)
+    {
+        Tensor sum = Residual();
+        _device.Run(new Add { A = a, B = b, Out = sum });
+        a.Dispose();
+        b.Dispose();
+        return sum;
+    }
+
+    /// <summary>Hands a stored value to the hooks and lets go of it.</summary>
+    private void Show(HookKind kind, int layer, Tensor? value)
+    {
+        if (value is not null)
+        {
+            _hooks.Visit(kind, layer, ref value);
+            value.Dispose();
+        }
+    }
+
+    private Tensor Residual() => New(_description.Width);
+
+    /// <summary>[batch, positions, axes…].</summary>
+    private Tensor New(params ReadOnlySpan<int> axes) => _device.Allocate(ElementType.F32, [_batch, _length, .. axes]);
+
+    private static Matrix? View(Tensor? tensor) => tensor is null ? default(Matrix?) : Matrix.From(tensor);
+
+    /// <summary>[batch · positions, everything else]: heads side by side, as a projection sees them.</summary>
+    private Matrix Flat(Tensor tensor)
+    {
+        int columns = checked((int)(tensor.Shape.Count / _batch / _length));
+        return new Matrix(tensor, 0, _batch * _length, columns, columns);
+    }
+
+    /// <summary>The hook points of what a half of a block writes.</summary>
+    private readonly record struct WritePoints(HookKind Out, HookKind PostScale, HookKind PostNormalized)
+    {
+        public static WritePoints Attention { get; } = new(HookKind.AttnOut, HookKind.Ln1PostScale, HookKind.Ln1PostNormalized);
+
+        public static WritePoints Mlp { get; } = new(HookKind.MlpOut, HookKind.Ln2PostScale, HookKind.Ln2PostNormalized);
+    }
+}

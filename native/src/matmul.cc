@@ -53,7 +53,7 @@ void finish(const ik_matmul_args& a, float* acc, int64_t row, int64_t rows, int6
 
 // A left side is X in the form that its register tiles read: `tiles` of its rows, `steps` along k, of which
 // `stretch` are made at a time where there are several tiles, and run(), which adds the product of a tile and
-// some panels over some steps to acc[row][panel][16].
+// some panels over some steps to acc[row][panel][16], which is zero before step 0.
 
 // fp32: as it is, or, for more than one tile of rows, in panels of 16 rows, [panel][k][16], which a register
 // tile reads from front to back.
@@ -94,7 +94,9 @@ struct f32_side {
       int64_t side = tile / tiles_per_panel;
       p.x = panels + (side * a.inner + k) * 16 + row - tiles.begin(side * tiles_per_panel);
     }
-    find_tile(tiles.begin(tile + 1) - row, panel_count,
+    int64_t height = tiles.begin(tile + 1) - row;
+    for (int64_t i = 0; k == 0 && i < height * panel_count; i++) store(acc + i * 16, zero());
+    find_tile(height, panel_count,
               panels == nullptr ? tile_kind::plain : tile_kind::transposed)(p, acc, m16{});
   }
 };
@@ -103,7 +105,7 @@ struct f32_side {
 struct narrow_side {
   static constexpr int64_t block_tiles = 24;
   static constexpr int64_t largest = 32 * 2 * 16;
-  static constexpr int64_t stretch = 16;
+  static constexpr int64_t stretch = 24;
 
   const ik_matmul_args& a;
   const narrow_product& product;
@@ -118,13 +120,18 @@ struct narrow_side {
   int64_t steps() const { return groups; }
   int64_t row_bytes() const { return groups * product.row_group_bytes; }
   int64_t panels_of(int64_t height) const { return product.panels(height); }
-  int64_t scratch() const { return divide_up(a.rows * row_bytes(), 4); }
+  int64_t scratch() const {
+    return divide_up(divide_up(a.rows, product.unit_rows) * product.unit_rows * row_bytes(), 4);
+  }
 
   void prepare(ik_context& context, float* memory) {
     rows = reinterpret_cast<char*>(memory);
+    int64_t unit = product.unit_rows;
     for_rows(context, a.rows, a.inner, [&](int64_t from, int64_t to) {
       for (int64_t r = from; r < to; r++) {
-        product.prepare(IK_TARGET::row(a.x, r), a.inner_start % group_size, a.inner, rows + r * row_bytes());
+        char* to = rows + r / unit * unit * row_bytes() + r % unit * product.row_group_bytes;
+        product.prepare(IK_TARGET::row(a.x, r), a.inner_start % group_size, a.inner, to,
+                        unit * product.row_group_bytes);
       }
     });
   }
@@ -132,10 +139,11 @@ struct narrow_side {
   void run(int64_t tile, int64_t group, int64_t count, int64_t panel, int64_t panel_count, float* acc) const {
     int64_t row = tiles.begin(tile), bytes = narrow_group_bytes(a.w.type);
     int64_t panel_stride = divide_up(a.w.inner, group_size) * bytes;
-    product.tile(rows + row * row_bytes() + group * product.row_group_bytes, row_bytes(),
+    product.tile(rows + row * row_bytes() + group * product.row_group_bytes * product.unit_rows,
+                 row_bytes() * product.unit_rows,
                  static_cast<const char*>(a.w.data) + panel * panel_stride +
                      (a.inner_start / group_size + group) * bytes,
-                 panel_stride, count, tiles.begin(tile + 1) - row, panel_count, acc);
+                 panel_stride, count, tiles.begin(tile + 1) - row, panel_count, group == 0, acc);
   }
 };
 
@@ -147,13 +155,12 @@ template <class Side>
 void multiply(const ik_matmul_args& a, const Side& x, int64_t tile, int64_t tile_end, int64_t panel,
               int64_t panel_end) {
   alignas(64) float acc[Side::block_tiles * Side::largest];
-  int64_t step = tile_end - tile > 1 ? Side::stretch : x.steps();
+  int64_t step = tile_end - tile > 1 ? Side::stretch : most(1, x.steps());
   int64_t first = a.column_start / 16, widest = x.panels_of(x.tiles.tallest());
   for (int64_t panels; panel < panel_end; panel += panels) {
     panels = least(widest, panel_end - panel);
     int64_t tile_floats = x.tiles.tallest() * panels * 16;
-    for (int64_t i = 0; i < (tile_end - tile) * tile_floats; i += 16) store(acc + i, zero());
-    for (int64_t k = 0; k < x.steps(); k += step) {
+    for (int64_t k = 0; k < most(1, x.steps()); k += step) {
       for (int64_t t = tile; t < tile_end; t++) {
         x.run(t, k, least(step, x.steps() - k), first + panel, panels, acc + (t - tile) * tile_floats);
       }

@@ -22,28 +22,23 @@ uint32_t round_bf16(float x) {
 }
 
 #if defined(IK_TARGET_BF16)
-
-void prepare(const float* x, int64_t start, int64_t length, void* to) {
-  uint16_t* out = static_cast<uint16_t*>(to);
-  int64_t end = divide_up(start + length, group_size) * group_size;
-  for (int64_t i = 0; i < start; i++) out[i] = 0;
-  for (int64_t i = 0; i < length; i++) out[start + i] = static_cast<uint16_t>(round_bf16(x[i]));
-  for (int64_t i = start + length; i < end; i++) out[i] = 0;
-}
-constexpr int64_t element_bytes = 2;
-
+using element = uint16_t;
+element narrow(float x) { return static_cast<uint16_t>(round_bf16(x)); }
 #else
-
-void prepare(const float* x, int64_t start, int64_t length, void* to) {
-  float* out = static_cast<float*>(to);
-  int64_t end = divide_up(start + length, group_size) * group_size;
-  for (int64_t i = 0; i < start; i++) out[i] = 0;
-  for (int64_t i = 0; i < length; i++) out[start + i] = std::bit_cast<float>(round_bf16(x[i]) << 16);
-  for (int64_t i = start + length; i < end; i++) out[i] = 0;
-}
-constexpr int64_t element_bytes = 4;
-
+using element = float;
+element narrow(float x) { return std::bit_cast<float>(round_bf16(x) << 16); }
 #endif
+
+void prepare(const float* x, int64_t start, int64_t length, char* to, int64_t group_stride) {
+  for (int64_t g = -start; g < length; g += group_size, to += group_stride) {
+    element* out = reinterpret_cast<element*>(to);
+    if (g >= 0 && g + group_size <= length) {
+      for (int i = 0; i < group_size; i++) out[i] = narrow(x[g + i]);
+    } else {
+      for (int64_t i = 0; i < group_size; i++) out[i] = i < -g || i >= length - g ? element{} : narrow(x[g + i]);
+    }
+  }
+}
 
 #if defined(IK_TARGET_AMX)
 
@@ -55,36 +50,46 @@ struct alignas(64) tile_shapes {
 };
 
 constexpr int64_t most_rows = 32, unit_rows = 16;
+constexpr int64_t unit_group_bytes = unit_rows * group_size * 2;
 int64_t panels_of(int64_t rows) { return rows > 16 ? 2 : 4; }
 
-// Up to 32 rows times up to 2 panels.
-void tall(const char* x, int64_t x_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t panels,
-          float* acc) {
+// 17 to 32 rows times 1 or 2 panels.
+void tall(const char* x, int64_t unit_stride, const char* w, int64_t panel_stride, int64_t groups,
+          int64_t panels, bool first, float* acc) {
   float* lower = acc + 16 * panels * 16;
   int64_t stride = panels * 64;
-  _tile_loadd(0, acc, stride);
-  _tile_loadd(2, lower, stride);
+  if (first) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  } else {
+    _tile_loadd(0, acc, stride);
+    _tile_loadd(2, lower, stride);
+    if (panels == 2) {
+      _tile_loadd(1, acc + 16, stride);
+      _tile_loadd(3, lower + 16, stride);
+    }
+  }
   if (panels == 2) {
-    _tile_loadd(1, acc + 16, stride);
-    _tile_loadd(3, lower + 16, stride);
-    for (int64_t g = 0; g < groups; g++, x += 64, w += bf16_group_bytes) {
-      _tile_loadd(4, x, x_stride);
+    for (int64_t g = 0; g < groups; g++, x += unit_group_bytes, w += bf16_group_bytes) {
+      _tile_loadd(4, x, 64);
       _tile_loadd(6, w, 64);
       _tile_dpbf16ps(0, 4, 6);
       _tile_loadd(7, w + panel_stride, 64);
       _tile_dpbf16ps(1, 4, 7);
-      _tile_loadd(5, x + 16 * x_stride, x_stride);
+      _tile_loadd(5, x + unit_stride, 64);
       _tile_dpbf16ps(2, 5, 6);
       _tile_dpbf16ps(3, 5, 7);
     }
     _tile_stored(1, acc + 16, stride);
     _tile_stored(3, lower + 16, stride);
   } else {
-    for (int64_t g = 0; g < groups; g++, x += 64, w += bf16_group_bytes) {
-      _tile_loadd(4, x, x_stride);
+    for (int64_t g = 0; g < groups; g++, x += unit_group_bytes, w += bf16_group_bytes) {
+      _tile_loadd(4, x, 64);
       _tile_loadd(6, w, 64);
       _tile_dpbf16ps(0, 4, 6);
-      _tile_loadd(5, x + 16 * x_stride, x_stride);
+      _tile_loadd(5, x + unit_stride, 64);
       _tile_dpbf16ps(2, 5, 6);
     }
   }
@@ -101,14 +106,21 @@ void prefetch_group(const char* w) {
 
 // Up to 16 rows times up to 4 panels.
 template <int P>
-void low(const char* x, int64_t x_stride, const char* w, int64_t panel_stride, int64_t groups, float* acc) {
+void low(const char* x, const char* w, int64_t panel_stride, int64_t groups, bool first, float* acc) {
   constexpr int64_t stride = P * 64;
-  _tile_loadd(0, acc, stride);
-  if constexpr (P > 1) _tile_loadd(1, acc + 16, stride);
-  if constexpr (P > 2) _tile_loadd(2, acc + 32, stride);
-  if constexpr (P > 3) _tile_loadd(3, acc + 48, stride);
-  for (int64_t g = 0; g < groups; g++, x += 64, w += bf16_group_bytes) {
-    _tile_loadd(4, x, x_stride);
+  if (first) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  } else {
+    _tile_loadd(0, acc, stride);
+    if constexpr (P > 1) _tile_loadd(1, acc + 16, stride);
+    if constexpr (P > 2) _tile_loadd(2, acc + 32, stride);
+    if constexpr (P > 3) _tile_loadd(3, acc + 48, stride);
+  }
+  for (int64_t g = 0; g < groups; g++, x += unit_group_bytes, w += bf16_group_bytes) {
+    _tile_loadd(4, x, 64);
     prefetch_group(w);
     _tile_loadd(6, w, 64);
     _tile_dpbf16ps(0, 4, 6);
@@ -134,8 +146,8 @@ void low(const char* x, int64_t x_stride, const char* w, int64_t panel_stride, i
   if constexpr (P > 3) _tile_stored(3, acc + 48, stride);
 }
 
-void tile(const char* x, int64_t x_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t rows,
-          int64_t panels, float* acc) {
+void tile(const char* x, int64_t unit_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t rows,
+          int64_t panels, bool first, float* acc) {
   tile_shapes shapes;
   for (int t = 0; t < 8; t++) {
     bool upper = t < 2 || t == 4 || rows <= 16;
@@ -144,10 +156,10 @@ void tile(const char* x, int64_t x_stride, const char* w, int64_t panel_stride, 
   }
   _tile_loadconfig(&shapes);
   if (rows > 16) {
-    tall(x, x_stride, w, panel_stride, groups, panels, acc);
+    tall(x, unit_stride, w, panel_stride, groups, panels, first, acc);
   } else {
     auto f = panels == 1 ? low<1> : panels == 2 ? low<2> : panels == 3 ? low<3> : low<4>;
-    f(x, x_stride, w, panel_stride, groups, acc);
+    f(x, w, panel_stride, groups, first, acc);
   }
   _tile_release();  // Between calls no thread holds tile registers, which are 8 KiB at a context switch.
 }
@@ -158,12 +170,12 @@ constexpr int64_t most_rows = max_tile_rows, unit_rows = 1;
 int64_t panels_of(int64_t rows) { return tile_panels(rows); }
 
 template <int R, int P>
-void narrow_tile(const char* x, int64_t x_stride, const char* w, int64_t panel_stride, int64_t groups,
-                 float* acc) {
+void narrow_tile(const char* x, int64_t unit_stride, const char* w, int64_t panel_stride, int64_t groups,
+                 bool first, float* acc) {
   v16 c[R][P];
 #pragma GCC unroll 16
-  for (int i = 0; i < R * P; i++) c[i / P][i % P] = load(acc + i * 16);
-  for (int64_t pair = 0; pair < groups * 16; pair++, x += 2 * element_bytes, w += 64) {
+  for (int i = 0; i < R * P; i++) c[i / P][i % P] = first ? zero() : load(acc + i * 16);
+  for (int64_t pair = 0; pair < groups * 16; pair++, x += 2 * sizeof(element), w += 64) {
 #if defined(IK_TARGET_BF16)
     __m512bh b[P];
 #pragma GCC unroll 4
@@ -171,7 +183,7 @@ void narrow_tile(const char* x, int64_t x_stride, const char* w, int64_t panel_s
 #pragma GCC unroll 16
     for (int r = 0; r < R; r++) {
       int32_t two;
-      std::memcpy(&two, x + r * x_stride, 4);
+      std::memcpy(&two, x + r * unit_stride, 4);
       __m512bh a = (__m512bh)_mm512_set1_epi32(two);
 #pragma GCC unroll 4
       for (int p = 0; p < P; p++) c[r][p].r = _mm512_dpbf16_ps(c[r][p].r, a, b[p]);
@@ -185,7 +197,7 @@ void narrow_tile(const char* x, int64_t x_stride, const char* w, int64_t panel_s
 #pragma GCC unroll 16
       for (int r = 0; r < R; r++) {
         float one;
-        std::memcpy(&one, x + r * x_stride + odd * 4, 4);
+        std::memcpy(&one, x + r * unit_stride + odd * 4, 4);
         v16 a = splat(one);
 #pragma GCC unroll 4
         for (int p = 0; p < P; p++) c[r][p] = fma(a, b[p], c[r][p]);
@@ -198,28 +210,28 @@ void narrow_tile(const char* x, int64_t x_stride, const char* w, int64_t panel_s
 }
 
 template <int R, int P>
-void choose(const char* x, int64_t x_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t rows,
-            int64_t panels, float* acc) {
+void choose(const char* x, int64_t unit_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t rows,
+            int64_t panels, bool first, float* acc) {
   if constexpr (R <= max_tile_rows) {
     if constexpr (P > tile_panels(R)) {
-      choose<R + 1, 1>(x, x_stride, w, panel_stride, groups, rows, panels, acc);
+      choose<R + 1, 1>(x, unit_stride, w, panel_stride, groups, rows, panels, first, acc);
     } else if (rows == R && panels == P) {
-      narrow_tile<R, P>(x, x_stride, w, panel_stride, groups, acc);
+      narrow_tile<R, P>(x, unit_stride, w, panel_stride, groups, first, acc);
     } else {
-      choose<R, P + 1>(x, x_stride, w, panel_stride, groups, rows, panels, acc);
+      choose<R, P + 1>(x, unit_stride, w, panel_stride, groups, rows, panels, first, acc);
     }
   }
 }
 
-void tile(const char* x, int64_t x_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t rows,
-          int64_t panels, float* acc) {
-  choose<1, 1>(x, x_stride, w, panel_stride, groups, rows, panels, acc);
+void tile(const char* x, int64_t unit_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t rows,
+          int64_t panels, bool first, float* acc) {
+  choose<1, 1>(x, unit_stride, w, panel_stride, groups, rows, panels, first, acc);
 }
 
 #endif
 
 }  // namespace
 
-const narrow_product bf16_product = {group_size * element_bytes, prepare, most_rows, unit_rows, panels_of, tile};
+const narrow_product bf16_product = {group_size * sizeof(element), prepare, most_rows, unit_rows, panels_of, tile};
 
 }  // namespace ik::IK_TARGET

@@ -37,9 +37,9 @@ void quantize(const float* x, row_group* to) {
   to->correction = -128 * sum;
 }
 
-void prepare(const float* x, int64_t start, int64_t length, void* to) {
-  row_group* out = static_cast<row_group*>(to);
-  for (int64_t g = -start; g < length; g += group_size, out++) {
+void prepare(const float* x, int64_t start, int64_t length, char* to, int64_t group_stride) {
+  for (int64_t g = -start; g < length; g += group_size, to += group_stride) {
+    row_group* out = reinterpret_cast<row_group*>(to);
     if (g >= 0 && g + group_size <= length) {
       quantize(x + g, out);
     } else {
@@ -63,15 +63,16 @@ constexpr int panels_of(int64_t) { return 1; }
 #endif
 
 template <int R, int P>
-void int8_tile(const char* x, int64_t x_stride, const char* w, int64_t panel_stride, int64_t groups, float* acc) {
+void int8_tile(const char* x, int64_t unit_stride, const char* w, int64_t panel_stride, int64_t groups,
+               bool first, float* acc) {
   v16 c[R][P];
 #pragma GCC unroll 16
-  for (int i = 0; i < R * P; i++) c[i / P][i % P] = load(acc + i * 16);
+  for (int i = 0; i < R * P; i++) c[i / P][i % P] = first ? zero() : load(acc + i * 16);
   for (int64_t g = 0; g < groups; g++, x += sizeof(row_group), w += int8_group_bytes) {
     i16 s[R][P];
 #pragma GCC unroll 4
     for (int r = 0; r < R; r++) {
-      const row_group* row = reinterpret_cast<const row_group*>(x + r * x_stride);
+      const row_group* row = reinterpret_cast<const row_group*>(x + r * unit_stride);
 #pragma GCC unroll 4
       for (int p = 0; p < P; p++) s[r][p] = dot_start(row->correction);
     }
@@ -83,7 +84,7 @@ void int8_tile(const char* x, int64_t x_stride, const char* w, int64_t panel_str
 #pragma GCC unroll 4
       for (int r = 0; r < R; r++) {
         int32_t four;
-        std::memcpy(&four, x + r * x_stride + j * 4, 4);
+        std::memcpy(&four, x + r * unit_stride + j * 4, 4);
 #pragma GCC unroll 4
         for (int p = 0; p < P; p++) s[r][p] = dot(s[r][p], b[p], four);
       }
@@ -93,7 +94,7 @@ void int8_tile(const char* x, int64_t x_stride, const char* w, int64_t panel_str
       v16 scale = load(reinterpret_cast<const float*>(w + p * panel_stride + 16 * group_size));
 #pragma GCC unroll 4
       for (int r = 0; r < R; r++) {
-        const row_group* row = reinterpret_cast<const row_group*>(x + r * x_stride);
+        const row_group* row = reinterpret_cast<const row_group*>(x + r * unit_stride);
         c[r][p] = fma(to_float(s[r][p]), splat(row->scale) * scale, c[r][p]);
       }
     }
@@ -103,22 +104,22 @@ void int8_tile(const char* x, int64_t x_stride, const char* w, int64_t panel_str
 }
 
 template <int R, int P>
-void choose(const char* x, int64_t x_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t rows,
-            int64_t panels, float* acc) {
+void choose(const char* x, int64_t unit_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t rows,
+            int64_t panels, bool first, float* acc) {
   if constexpr (R <= most_rows) {
     if constexpr (P > panels_of(R)) {
-      choose<R + 1, 1>(x, x_stride, w, panel_stride, groups, rows, panels, acc);
+      choose<R + 1, 1>(x, unit_stride, w, panel_stride, groups, rows, panels, first, acc);
     } else if (rows == R && panels == P) {
-      int8_tile<R, P>(x, x_stride, w, panel_stride, groups, acc);
+      int8_tile<R, P>(x, unit_stride, w, panel_stride, groups, first, acc);
     } else {
-      choose<R, P + 1>(x, x_stride, w, panel_stride, groups, rows, panels, acc);
+      choose<R, P + 1>(x, unit_stride, w, panel_stride, groups, rows, panels, first, acc);
     }
   }
 }
 
-void tile(const char* x, int64_t x_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t rows,
-          int64_t panels, float* acc) {
-  choose<1, 1>(x, x_stride, w, panel_stride, groups, rows, panels, acc);
+void tile(const char* x, int64_t unit_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t rows,
+          int64_t panels, bool first, float* acc) {
+  choose<1, 1>(x, unit_stride, w, panel_stride, groups, rows, panels, first, acc);
 }
 
 int64_t panels_for(int64_t rows) { return panels_of(rows); }

@@ -11,6 +11,9 @@ internal sealed record Comparison(string Work, string Against, double? Bar, Acti
     /// <summary>Floating-point operations of the work and the share of the measured peak that we want; null for no such row.</summary>
     public (double Flops, double Bar)? OfPeak { get; init; }
 
+    /// <summary>The same of the peak of BF16 products.</summary>
+    public (double Flops, double Bar)? OfBf16Peak { get; init; }
+
     /// <summary>Bytes that must be read and the share of the measured bandwidth that we want; null for no such row.</summary>
     public (double Bytes, double Bar)? OfBandwidth { get; init; }
 }

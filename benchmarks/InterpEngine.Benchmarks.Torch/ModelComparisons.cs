@@ -1,7 +1,9 @@
 using InterpEngine.Hooks;
+using InterpEngine.Kernels;
 using InterpEngine.Models;
 using TorchSharp;
 using static TorchSharp.torch;
+using Tensor = TorchSharp.torch.Tensor;
 
 namespace InterpEngine.Benchmarks.Torch;
 
@@ -24,14 +26,21 @@ internal static class ModelComparisons
             Observed(session, model, other, "GPT-2 small shape, 8×128", tokens, 1.5);
             Observed(session, model, other, "GPT-2 small shape, 1×16", RandomCheckpoint.Tokens(model.Description.Vocabulary, 1, 16), 3);
             Overheads(session, model, tokens);
-            Decode(session, model, other);
+            Decode(session, model, other, "fp32", Fused);
         }
 
+        model.Dispose();
+        using Model halves = Model.Load(checkpoint.Folder, session.Device, new LoadOptions { WeightType = ElementType.BF16 });
         using (var other = new TorchGpt2(checkpoint.Folder, ScalarType.BFloat16))
         {
             TokenBatch tokens = RandomCheckpoint.Tokens(model.Description.Vocabulary, 8, 128);
-            Forward(session, model, other, "GPT-2 small shape, 8×128, BF16", tokens, LogitsWanted.None, Halves, 1.3);
-            Forward(session, model, other, "GPT-2 small shape, 8×128, BF16", tokens, LogitsWanted.All, Halves, 1.3);
+            Forward(session, halves, other, "GPT-2 small shape, 8×128, BF16", tokens, LogitsWanted.None, Halves, 1.3);
+            Forward(session, halves, other, "GPT-2 small shape, 8×128, BF16", tokens, LogitsWanted.All, Halves, 1.3);
+            Decode(session, halves, other, "BF16", Halves);
+            halves.Dispose();
+            using Model integers = Model.Load(checkpoint.Folder, session.Device, new LoadOptions { WeightType = ElementType.I8 });
+            Forward(session, integers, other, "GPT-2 small shape, 8×128, INT8", tokens, LogitsWanted.None, Halves, null);
+            Decode(session, integers, other, "INT8", Halves);
         }
     }
 
@@ -63,9 +72,11 @@ internal static class ModelComparisons
             Forward(session, model, other, "Llama shape, 1×1024", tokens, LogitsWanted.None, Fused, 1.5);
         }
 
+        model.Dispose();
+        using Model halves = Model.Load(checkpoint.Folder, session.Device, new LoadOptions { WeightType = ElementType.BF16 });
         using (var other = new TorchLlama(checkpoint.Folder, ScalarType.BFloat16))
         {
-            Forward(session, model, other, "Llama shape, 1×1024, BF16", tokens, LogitsWanted.None, Halves, 1.3);
+            Forward(session, halves, other, "Llama shape, 1×1024, BF16", tokens, LogitsWanted.None, Halves, 1.3);
         }
     }
 
@@ -119,7 +130,7 @@ internal static class ModelComparisons
         session.Memory.Add(("buffers of a forward pass, 8×128", session.Device.Arena.PeakBytes, null));
     }
 
-    private static void Decode(Session session, Model model, TorchModel other)
+    private static void Decode(Session session, Model model, TorchModel other, string weights, string against)
     {
         const int steps = 32;
         TokenBatch prompt = RandomCheckpoint.Tokens(model.Description.Vocabulary, 1, 16);
@@ -127,9 +138,10 @@ internal static class ModelComparisons
         other.CreateCache(1, 16 + steps);
 
         // Every weight is read once a step, but of the positions one row.
-        long read = model.WeightBytes - 4L * model.Description.Context * model.Description.Width;
+        long positions = (long)model.Description.Context * model.Description.Width;
+        long read = model.WeightBytes - positions * (model.Loading.WeightType == ElementType.F32 ? 4 : 2);
         session.Measure(new Comparison(
-            $"GPT-2 small shape, {steps} greedy tokens", Fused, null,
+            $"GPT-2 small shape, {steps} greedy tokens, {weights}", against, null,
             () =>
             {
                 foreach (GeneratedToken?[] _ in model.Generate(prompt, new GenerationOptions { MaxTokens = steps, StopAtEnd = false }))

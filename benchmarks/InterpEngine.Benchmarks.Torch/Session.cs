@@ -1,4 +1,5 @@
 using System.Globalization;
+using InterpEngine.Kernels;
 using InterpEngine.Kernels.Cpu;
 
 namespace InterpEngine.Benchmarks.Torch;
@@ -6,7 +7,7 @@ namespace InterpEngine.Benchmarks.Torch;
 /// <summary>One run of the comparisons: the device, the machine's peaks, and what was measured so far.</summary>
 internal sealed class Session(double secondsEach, int threads) : IDisposable
 {
-    private double _gigaflops, _bandwidth;
+    private double _gigaflops, _bf16Gigaflops, _bandwidth;
 
     public CpuDevice Device { get; } = new(threads);
 
@@ -17,12 +18,16 @@ internal sealed class Session(double secondsEach, int threads) : IDisposable
 
     public double Gigaflops => _gigaflops;
 
+    /// <summary>Of BF16 numbers.</summary>
+    public double Bf16Gigaflops => _bf16Gigaflops;
+
     public double Bandwidth => _bandwidth;
 
     /// <summary>Measures the peaks; a later, higher figure replaces an earlier one, as other programs can only lower them.</summary>
     public void MeasurePeaks()
     {
         _gigaflops = Math.Max(_gigaflops, Device.MeasureGigaflops());
+        _bf16Gigaflops = Math.Max(_bf16Gigaflops, Device.MeasureGigaflops(ElementType.BF16));
         _bandwidth = Math.Max(_bandwidth, Device.MeasureBandwidth());
     }
 
@@ -34,6 +39,11 @@ internal sealed class Session(double secondsEach, int threads) : IDisposable
         if (work.OfPeak is { } peak)
         {
             Add(new Result(work.Work, "FMA peak", ours, peak.Flops / _gigaflops / 1e9, peak.Bar));
+        }
+
+        if (work.OfBf16Peak is { } bf16)
+        {
+            Add(new Result(work.Work, "BF16 peak", ours, bf16.Flops / _bf16Gigaflops / 1e9, bf16.Bar));
         }
 
         if (work.OfBandwidth is { } bandwidth)

@@ -22,10 +22,11 @@ internal static class RandomData
     public static Tensor Tensor(Device device, params ReadOnlySpan<int> axes) => device.Upload<float>(Array(new Shape(axes).Count), axes);
 
     /// <summary>A weight [inner, columns] from a row-major array, so scaled that products keep the size of their inputs.</summary>
-    public static unsafe Weight Weight(Device device, int inner, int columns, float[]? values = null)
+    public static unsafe Weight Weight(
+        Device device, int inner, int columns, float[]? values = null, ElementType type = ElementType.F32)
     {
         values ??= Array((long)inner * columns, MathF.Sqrt(inner));
-        Weight weight = device.CreateWeight(inner, columns);
+        Weight weight = device.CreateWeight(inner, columns, type);
         fixed (float* first = values)
         {
             device.Pack(weight, new WeightBlock((nint)first, ElementType.F32, inner, columns, columns, 1));

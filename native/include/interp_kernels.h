@@ -301,8 +301,9 @@ IK_API int32_t ik_context_threads(const ik_context* context);
 IK_API void* ik_weight_allocate(int64_t bytes);
 IK_API void ik_weight_free(void* memory, int64_t bytes);
 
-// Each about 0.3 s on the context's threads: fp32 fused multiply-adds in GFLOP/s, and memory reads in GB/s.
-IK_API ik_status ik_measure_flops(ik_context* context, double* gflops);
+// Each about 0.3 s on the context's threads: multiply-adds of F32 or BF16 numbers in GFLOP/s, and memory reads
+// in GB/s.
+IK_API ik_status ik_measure_flops(ik_context* context, int32_t type, double* gflops);
 IK_API ik_status ik_measure_bandwidth(ik_context* context, double* gigabytes);
 
 #define IK_DECLARE(name) IK_API ik_status ik_##name(ik_context* context, const ik_##name##_args* args);

@@ -79,7 +79,9 @@ std::optional<ik::kernel_table> find_kernels(int32_t isa) {
         ik::kernel_table table = ik::avx512::kernels;
         if (isa >= IK_AVX512_BF16) table.int8 = &ik::avx512_bf16::int8_product;
         if (isa == IK_AVX512_BF16) table.bf16 = &ik::avx512_bf16::bf16_product;
+        if (isa == IK_AVX512_BF16) table.spend_bf16 = ik::avx512_bf16::spend_bf16;
         if (isa == IK_AMX) table.bf16 = &ik::amx::bf16_product;
+        if (isa == IK_AMX) table.spend_bf16 = ik::amx::spend_bf16;
         return table;
       }
       break;
@@ -161,14 +163,15 @@ void ik_weight_free(void* memory, int64_t bytes) {
 #endif
 }
 
-ik_status ik_measure_flops(ik_context* context, double* gflops) {
+ik_status ik_measure_flops(ik_context* context, int32_t type, double* gflops) {
   constexpr int64_t steps = 200000;
   double best = 0, end = seconds() + 0.3;
   int threads = context->pool.threads();
   struct work {
     ik_context* context;
+    int32_t type;
     double flops;
-  } state{context, 0};
+  } state{context, type, 0};
   while (seconds() < end) {
     double begin = seconds();
     context->pool.run(
@@ -176,7 +179,8 @@ ik_status ik_measure_flops(ik_context* context, double* gflops) {
         [](void* p, int64_t task) {
           float sink;
           auto* w = static_cast<work*>(p);
-          double flops = w->context->kernels.spend_flops(steps, &sink);
+          const ik::kernel_table& kernels = w->context->kernels;
+          double flops = w->type == IK_BF16 ? kernels.spend_bf16(steps) : kernels.spend_flops(steps, &sink);
           if (task == 0) w->flops = flops;
         },
         &state);

@@ -18,6 +18,9 @@ struct kernel_table {
   // Reads floats at memory speed; returns something that depends on all of them.
   float (*read)(const float* data, int64_t floats);
 
+  // The same for products of BF16 numbers.
+  double (*spend_bf16)(int64_t steps);
+
   const narrow_product* bf16;
   const narrow_product* int8;
 };
@@ -27,6 +30,7 @@ struct kernel_table {
   extern const kernel_table kernels;          \
   extern const narrow_product bf16_product;   \
   extern const narrow_product int8_product;   \
+  double spend_bf16(int64_t steps);           \
   }
 IK_DECLARE_TARGET(scalar)
 IK_DECLARE_TARGET(avx2)

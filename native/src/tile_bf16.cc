@@ -49,6 +49,23 @@ struct alignas(64) tile_shapes {
   uint8_t rows[16] = {};
 };
 
+double spend(int64_t steps) {
+  tile_shapes shapes;
+  for (int t = 0; t < 8; t++) {
+    shapes.rows[t] = 16;
+    shapes.row_bytes[t] = 64;
+  }
+  _tile_loadconfig(&shapes);
+  for (int64_t step = 0; step < steps; step++) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_release();
+  return 4.0 * 2 * 16 * 16 * group_size * static_cast<double>(steps);
+}
+
 constexpr int64_t most_rows = 32, unit_rows = 16;
 constexpr int64_t unit_group_bytes = unit_rows * group_size * 2;
 int64_t panels_of(int64_t rows) { return rows > 16 ? 2 : 4; }
@@ -166,6 +183,34 @@ void tile(const char* x, int64_t unit_stride, const char* w, int64_t panel_strid
 
 #else
 
+#if defined(IK_TARGET_BF16)
+
+double spend(int64_t steps) {
+  constexpr int chains = max_tile_rows * max_tile_panels;
+  volatile int32_t factor = 0x3f7f3f7f;
+  __m512 c[chains];
+  __m512bh x = (__m512bh)_mm512_set1_epi32(factor), y = (__m512bh)_mm512_set1_epi32(factor);
+#pragma GCC unroll 32
+  for (int i = 0; i < chains; i++) c[i] = _mm512_set1_ps(static_cast<float>(factor + i));
+  for (int64_t step = 0; step < steps; step++) {
+#pragma GCC unroll 32
+    for (int i = 0; i < chains; i++) c[i] = _mm512_dpbf16_ps(c[i], x, y);
+  }
+  volatile float sink = 0;
+#pragma GCC unroll 32
+  for (int i = 0; i < chains; i++) sink = sink + _mm512_reduce_add_ps(c[i]);
+  return 2.0 * group_size * chains * static_cast<double>(steps);
+}
+
+#else
+
+double spend(int64_t steps) {
+  float sink;
+  return spend_flops(steps, &sink);
+}
+
+#endif
+
 constexpr int64_t most_rows = max_tile_rows, unit_rows = 1;
 int64_t panels_of(int64_t rows) { return tile_panels(rows); }
 
@@ -233,5 +278,7 @@ void tile(const char* x, int64_t unit_stride, const char* w, int64_t panel_strid
 }  // namespace
 
 const narrow_product bf16_product = {group_size * sizeof(element), prepare, most_rows, unit_rows, panels_of, tile};
+
+double spend_bf16(int64_t steps) { return spend(steps); }
 
 }  // namespace ik::IK_TARGET

@@ -65,10 +65,11 @@ public sealed unsafe partial class CpuDevice : HostDevice
     /// <summary>What the kernels are compiled for. Results do not depend on it, but for products with BF16 weights.</summary>
     public InstructionSet InstructionSet { get; }
 
-    /// <summary>Measures the peak rate of fp32 fused multiply-adds for about 0.3 s, in GFLOP/s.</summary>
-    public double MeasureGigaflops()
+    /// <summary>Measures the peak rate of multiply-adds for about 0.3 s, in GFLOP/s.</summary>
+    /// <param name="type">BF16 for products of BF16 numbers summed in fp32; else fp32.</param>
+    public double MeasureGigaflops(ElementType type = ElementType.F32)
     {
-        ThrowOnFailure(NativeMethods.ik_measure_flops(_context, out double gigaflops), nameof(MeasureGigaflops));
+        ThrowOnFailure(NativeMethods.ik_measure_flops(_context, (int)type, out double gigaflops), nameof(MeasureGigaflops));
         return gigaflops;
     }
 

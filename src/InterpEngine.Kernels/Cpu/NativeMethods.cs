@@ -87,7 +87,7 @@ internal static unsafe partial class NativeMethods
     public static partial void ik_weight_free(nint memory, long bytes);
 
     [LibraryImport(Library)]
-    public static partial Status ik_measure_flops(ContextHandle context, out double gflops);
+    public static partial Status ik_measure_flops(ContextHandle context, int type, out double gflops);
 
     [LibraryImport(Library)]
     public static partial Status ik_measure_bandwidth(ContextHandle context, out double gigabytes);

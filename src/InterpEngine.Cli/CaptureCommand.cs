@@ -127,8 +127,8 @@ internal static class CaptureCommand
         };
         TokenFile? file = tokens is null ? null : TokenFile.Load(tokens);
         using Device device = CommonOptions.OpenDevice(parse, terminal);
-        using Model model = ModelSource.Open(
-            parse.GetRequiredValue(s_model), device, CommonOptions.Loading(parse), terminal, cancellation);
+        string name = parse.GetRequiredValue(s_model);
+        using Model model = ModelSource.Open(name, device, CommonOptions.Loading(parse, name), terminal, cancellation);
         options.Check(model);
         var corpus = new Corpus(
             model, file, text, parse.GetValue(s_whole), begin: !parse.GetValue(s_noBos), parse.GetValue(s_context));

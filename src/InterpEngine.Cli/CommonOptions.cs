@@ -39,25 +39,58 @@ internal static class CommonOptions
     /// <summary>How weights are kept.</summary>
     public static Option<string> Weights { get; } = CreateWeights();
 
+    /// <summary>How weights are processed.</summary>
+    public static Option<string?> Process { get; } = new("--process")
+    {
+        Description = "Process the weights as TransformerLens does: steps such as fold_ln,center_unembed, or 'default' for what it does "
+            + "unless told otherwise (docs/weight-processing.md).",
+        HelpName = "STEPS",
+    };
+
     /// <summary>Machine-readable results.</summary>
     public static Option<bool> Json { get; } = new("--json")
     {
         Description = "Write the result as JSON (docs/cli.md has the schema).",
     };
 
-    /// <summary>Adds <c>--device</c>, <c>--threads</c> and <c>--weights</c> to a command that runs a model.</summary>
+    /// <summary>Adds <c>--device</c>, <c>--threads</c>, <c>--weights</c> and <c>--process</c> to a command that runs a model.</summary>
     public static void AddDevice(Command command)
     {
         command.Options.Add(DeviceName);
         command.Options.Add(Threads);
         command.Options.Add(Weights);
+        command.Options.Add(Process);
     }
 
     /// <summary>How a command line wants its model loaded.</summary>
-    public static LoadOptions Loading(ParseResult parse) => new()
+    /// <exception cref="UsageException">There is no such processing step.</exception>
+    public static LoadOptions Loading(ParseResult parse, string model) => new()
     {
         WeightType = s_weightTypes[parse.GetValue(Weights)!],
+        Processing = ProcessingOf(parse.GetValue(Process), model),
     };
+
+    private static WeightProcessing ProcessingOf(string? steps, string model)
+    {
+        if (steps is null or "default")
+        {
+            return steps is null
+                ? WeightProcessing.None
+                : WeightProcessingSteps.Default(Model.ReadDescription(ModelSource.Resolve(model)));
+        }
+
+        var processing = WeightProcessing.None;
+        foreach (string step in steps.Split(','))
+        {
+            processing |= WeightProcessingSteps.All.FirstOrDefault(known => known.Name == step) is (not null, var found)
+                ? found
+                : throw new UsageException(
+                    $"--process has '{step}', which is no processing step.",
+                    $"Steps are {string.Join(", ", WeightProcessingSteps.All.Select(known => known.Name))}; 'default' is the usual ones.");
+        }
+
+        return processing;
+    }
 
     /// <summary>The device that a command line asks for.</summary>
     /// <exception cref="DeviceException">It is absent.</exception>

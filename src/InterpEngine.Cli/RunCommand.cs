@@ -94,8 +94,8 @@ internal static class RunCommand
 
         TokenBatch? given = file is null ? null : TokenFile.Load(file).ToBatch();
         using Device device = CommonOptions.OpenDevice(parse, terminal);
-        using Model model = ModelSource.Open(
-            parse.GetRequiredValue(s_model), device, CommonOptions.Loading(parse), terminal, cancellation);
+        string name = parse.GetRequiredValue(s_model);
+        using Model model = ModelSource.Open(name, device, CommonOptions.Loading(parse, name), terminal, cancellation);
         TokenBatch tokens = given ?? model.Tokenize(prompt!, begin: !parse.GetValue(s_noBos));
         Tokenizer? tokenizer = given is null || File.Exists(Path.Combine(model.Path, "tokenizer.json")) ? model.Tokenizer : null;
         List<GeneratedToken>[] sequences = [.. Enumerable.Range(0, tokens.Batch).Select(_ => new List<GeneratedToken>())];

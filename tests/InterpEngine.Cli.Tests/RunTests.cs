@@ -15,6 +15,16 @@ public sealed class RunTests : IDisposable
     public async Task It_continues_the_prompt() =>
         Assert.Equal($"{Prompt} Paris.\n", await CommandLine.Success("run", "tales", Prompt));
 
+    [Theory]
+    [InlineData("default")]
+    [InlineData("center_unembed")]
+    public async Task Processed_weights_continue_it_alike(string steps) =>
+        Assert.Equal($"{Prompt} Paris.\n", await CommandLine.Success("run", "tales", Prompt, "--process", steps));
+
+    [Fact]
+    public async Task A_processing_step_that_does_not_exist_is_refused() => Assert.Contains(
+        "'fold_norm', which is no processing step", await CommandLine.Failure("run", "tales", Prompt, "--process", "fold_norm"), StringComparison.Ordinal);
+
     [Fact]
     public async Task It_shows_the_likeliest_tokens()
     {

@@ -8,7 +8,10 @@ internal static class Goldens
 {
     /// <summary>The folder that holds all families.</summary>
     public static string Root { get; } =
-        Environment.GetEnvironmentVariable("INTERP_GOLDENS") is { Length: > 0 } named ? named : Fixtures();
+        Environment.GetEnvironmentVariable("INTERP_GOLDENS") is { Length: > 0 } named ? named : Path.Combine(Repository, "tests", "fixtures", "goldens");
+
+    /// <summary>The folder of the repository, found above the tests.</summary>
+    public static string Repository => FindRepository();
 
     /// <summary>The names of a family's cases: every folder directly below it, in order; none if it is absent.</summary>
     public static IEnumerable<string> Cases(string family)
@@ -22,13 +25,13 @@ internal static class Goldens
     /// <summary>A folder or file below the root.</summary>
     public static string Folder(params string[] parts) => Path.Combine([Root, .. parts]);
 
-    private static string Fixtures()
+    private static string FindRepository()
     {
         for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
         {
             if (File.Exists(Path.Combine(folder.FullName, "InterpEngine.sln")))
             {
-                return Path.Combine(folder.FullName, "tests", "fixtures", "goldens");
+                return folder.FullName;
             }
         }
 

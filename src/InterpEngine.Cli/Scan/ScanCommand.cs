@@ -74,8 +74,8 @@ internal static class ScanCommand
         Terminal terminal = Terminal.Of(parse);
         int top = parse.GetValue(s_top);
         using Device device = CommonOptions.OpenDevice(parse, terminal);
-        using Model model = ModelSource.Open(
-            parse.GetRequiredValue(s_model), device, CommonOptions.Loading(parse), terminal, cancellation);
+        string name = parse.GetRequiredValue(s_model);
+        using Model model = ModelSource.Open(name, device, CommonOptions.Loading(parse, name), terminal, cancellation);
         if (!model.Description.Causal)
         {
             return RunEncoder(parse, terminal, model, top, cancellation);

@@ -201,7 +201,9 @@ internal sealed unsafe partial class WeightLoader
 
     private Tensor? Vector(Parameter parameter, int layer, int expert = 0)
     {
-        float[]? values = _processor is null ? StoredVector(parameter, layer, expert) : _processor.Vector(parameter, layer);
+        float[]? values = _processor is not null && WeightProcessor.MayChangeVector(parameter)
+            ? _processor.Vector(parameter, layer)
+            : StoredVector(parameter, layer, expert);
         if (values is null)
         {
             return null;

@@ -45,6 +45,16 @@ internal sealed class GoldenModel : IDisposable
 
     public int[] Greedy => Ints("greedy");
 
+    /// <summary>How far Hugging Face's own bfloat16 run is from the true logits: largest error, and relative Frobenius norm.</summary>
+    public (double Largest, double Frobenius) BFloat16Error
+    {
+        get
+        {
+            JsonElement error = _json.RootElement.GetProperty("hf_bfloat16_logits");
+            return (error.GetProperty("max_abs").GetDouble(), error.GetProperty("rel_frobenius").GetDouble());
+        }
+    }
+
     public float[] Truth(string name) => _tensors.Tensors[name].ToSingles();
 
     public Shape ShapeOf(string name) => new([.. _tensors.Tensors[name].Shape.Select(axis => (int)axis)]);

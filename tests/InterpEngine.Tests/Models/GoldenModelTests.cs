@@ -94,6 +94,35 @@ public sealed class GoldenModelTests(ITestOutputHelper output)
         Assert.Equal(golden.Greedy, model.Generate(TokenBatch.Single(golden.Prompt), options).Select(step => step[0]!.Id));
     }
 
+    /// <summary>Weights and what they multiply in BF16: at most twice Hugging Face's bfloat16 error, in the worst logit and in all.</summary>
+    [Theory]
+    [MemberData(nameof(CasesAndDevices))]
+    public void Logits_of_bf16_weights_are_as_near_as_hugging_faces(string name, string deviceName)
+    {
+        using var golden = new GoldenModel(name);
+        if (!ModelFamilies.Names.Contains(golden.ModelType))
+        {
+            return;
+        }
+
+        using Device device = TestDevices.Open(deviceName);
+        using Model model = Model.Load(golden.Folder, device, new LoadOptions { WeightType = ElementType.BF16 });
+        using RunResult run = model.Run(golden.Tokens);
+        float[] logits = run.Logits!.ToArray<float>(), truth = golden.Truth("logits");
+        double largest = 0, squares = 0;
+        for (int i = 0; i < truth.Length; i++)
+        {
+            double error = (double)logits[i] - truth[i];
+            (largest, squares) = (Math.Max(largest, Math.Abs(error)), squares + error * error);
+        }
+
+        double frobenius = Math.Sqrt(squares / truth.Sum(x => (double)x * x));
+        (double Largest, double Frobenius) bound = golden.BFloat16Error;
+        output.WriteLine($"{name} on {device.Name}: {largest / bound.Largest:F2} and {frobenius / bound.Frobenius:F2} of Hugging Face's error");
+        Assert.True(largest <= 2 * bound.Largest, $"the worst logit is off by {largest}; Hugging Face's by {bound.Largest}");
+        Assert.True(frobenius <= 2 * bound.Frobenius, $"the logits are off by {frobenius}; Hugging Face's by {bound.Frobenius}");
+    }
+
     /// <summary>The settings as Transformers 4 spells them give the same model, to the bit.</summary>
     [Theory]
     [MemberData(nameof(CasesAndDevices))]

@@ -58,7 +58,7 @@ internal sealed unsafe partial class WeightLoader : IStoredParameters
     private Weight ProcessedMatrix(WeightProcessor processor, Parameter parameter, int layer)
     {
         (int inputs, int outputs) = CheckpointSchema.Size(_model, parameter);
-        Weight weight = Keep(_device.CreateWeight(inputs, outputs));
+        Weight weight = Keep(_device.CreateWeight(inputs, outputs, _options.TypeOf(parameter)));
         _bytes += weight.Bytes;
         int chunk = WeightProcessor.ChunkOf(inputs);
         for (int start = 0; start < outputs; start += chunk)

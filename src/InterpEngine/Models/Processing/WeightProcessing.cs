@@ -58,12 +58,28 @@ public static class WeightProcessingSteps
         ArgumentNullException.ThrowIfNull(model);
         return step switch
         {
-            _ when model.Family is not ("gpt2" or "gpt_neox" or "llama") =>
-                "what reads and writes the residual stream in this family is not known to the processing",
+            WeightProcessing.FoldLayerNorm when model.Norms is NormPlacement.After or NormPlacement.OnResidual =>
+                "its norms stand after attention and MLP, where no one matrix reads them",
+            WeightProcessing.FoldLayerNorm when model.Experts is not null =>
+                "a router and experts read the norm before the MLP, which TransformerLens does not fold either",
+            WeightProcessing.FoldLayerNorm when model.Latent is not null =>
+                "queries, keys and values are projected twice, with another norm between",
+            WeightProcessing.FoldLayerNorm or WeightProcessing.CenterWritingWeights when model.EmbeddingWidth != model.Width =>
+                "projections lead from the embedding to the residual stream and back",
             WeightProcessing.CenterWritingWeights when model.Norm != NormKind.Layer =>
                 "an RMS norm does not centre what it reads, so that the mean of the residual stream matters",
+            WeightProcessing.CenterWritingWeights when model.Norms != NormPlacement.Before || !model.FinalNorm =>
+                "something reads the residual stream without a norm before it, so that its mean matters",
+            WeightProcessing.CenterUnembed when model.LogitSoftCap > 0 =>
+                "logits are capped, so that moving all of them alike changes the probabilities",
+            WeightProcessing.FoldValueBiases or WeightProcessing.RefactorFactoredAttention when model.AttentionSinks =>
+                "a sink takes a share of each row of the pattern, so that the rest does not sum to one",
+            WeightProcessing.FoldValueBiases or WeightProcessing.RefactorFactoredAttention when model.QueryKeyValueLimit > 0 =>
+                "queries, keys and values are clamped after their biases",
             WeightProcessing.RefactorFactoredAttention when model.Positions is RotaryPositions =>
                 "queries and keys are rotated before they meet, so that their matrices have no one product",
+            WeightProcessing.RefactorFactoredAttention when model.QueryKeyNorm != QueryKeyNorm.None =>
+                "queries and keys are normalised before they meet, so that their matrices have no one product",
             WeightProcessing.RefactorFactoredAttention when model.KeyValueHeads != model.Heads =>
                 "several query heads share keys and values, which cannot be factored for each of them",
             _ => null,

@@ -38,6 +38,10 @@ internal sealed class WeightProcessor
         (Does(WeightProcessing.FoldLayerNorm) && NormBefore(parameter) is not null) || IsCentered(parameter) || IsFactored(parameter)
         || (parameter == UnembedWeight && _model.TiedEmbedding && IsCentered(TokenEmbedding));
 
+    /// <summary>Whether <see cref="Vector"/> may give another vector than the checkpoint's. The experts of a mixture are never touched.</summary>
+    public static bool MayChangeVector(Parameter parameter) =>
+        MatrixOf(parameter) is not null || parameter is Ln1Gain or Ln1Bias or Ln2Gain or Ln2Bias or LnFinalGain or LnFinalBias;
+
     /// <summary>Columns [start, start + count) of a processed matrix.</summary>
     public double[] Columns(Parameter parameter, int layer, int start, int count)
     {
@@ -66,11 +70,11 @@ internal sealed class WeightProcessor
     };
 
     /// <summary>The gain and bias of the norm whose output a matrix reads.</summary>
-    private static (Parameter Gain, Parameter Bias)? NormBefore(Parameter parameter) => parameter switch
+    private (Parameter Gain, Parameter Bias)? NormBefore(Parameter parameter) => parameter switch
     {
         QWeight or KWeight or VWeight => (Ln1Gain, Ln1Bias),
-        MlpInWeight or MlpUpWeight => (Ln2Gain, Ln2Bias),
-        UnembedWeight => (LnFinalGain, LnFinalBias),
+        MlpInWeight or MlpUpWeight => _model.SharedNorm ? (Ln1Gain, Ln1Bias) : (Ln2Gain, Ln2Bias),
+        UnembedWeight when _model.FinalNorm => (LnFinalGain, LnFinalBias),
         _ => null,
     };
 

@@ -36,13 +36,12 @@ IK_INLINE void for_vectors(span s, F f) {
 IK_INLINE v16 choose(std::nullptr_t, v16 yes, v16) { return yes; }
 IK_INLINE v16 choose(m16 mask, v16 yes, v16 no) { return select(mask, yes, no); }
 
-// Keys and values that a kv head of a sequence has.
+// Keys and values of one sequence.
 struct source {
   const ik_attention_args& a;
-  int64_t batch, kv_head, first, count;
+  int64_t batch, first, count;
 
-  source(const ik_attention_args& args, int64_t pair)
-      : a(args), batch(pair / args.kv_heads), kv_head(pair % args.kv_heads) {
+  source(const ik_attention_args& args, int64_t sequence) : a(args), batch(sequence) {
     first = most(0, least(a.keys, a.spans[2 * batch]));
     count = most(0, least(a.keys, a.spans[2 * batch + 1]) - first);
   }
@@ -54,23 +53,24 @@ struct source {
     return {most(0, position - reach + 1), a.causal != 0 ? position + 1 : least(count, position + reach)};
   }
 
-  int64_t token() const { return (batch * a.capacity + first) * a.kv_heads + kv_head; }
-
   // [panels][head size][16]. Behind the last key, that one is repeated.
-  void pack_keys(span s, float* panels) const {
+  void pack_keys(int64_t kv_head, span s, float* panels) const {
     int64_t size = a.head_size, stride = a.kv_heads * size;
-    const float* k = a.k + token() * size;
+    const float* k = a.k + (batch * a.capacity + first) * stride + kv_head * size;
     for (int64_t j = s.from; j < s.to; j += 16, panels += size * 16)
       transpose_rows(k + j * stride, stride, least(16, s.to - j), size, panels);
   }
 
-  // [panels][chunk][16]
-  void pack_values(span s, float* panels) const {
-    int64_t size = a.value_size, stride = a.kv_heads * size;
-    const float* v = a.v + token() * size;
+  // [heads][panels][chunk][16]
+  void pack_values(int64_t kv_head, int64_t heads, span s, float* panels) const {
+    int64_t size = a.value_size, stride = a.kv_heads * size, padded = divide_up(size, 16) * 16;
+    const float* v = a.v + (batch * a.capacity + first) * stride + kv_head * size;
     for (int64_t j = s.from; j < s.to; j++) {
-      for (int64_t c = 0; c < size; c += 16)
-        store(panels + c * chunk + (j - s.from) * 16, load_some(v + j * stride + c, size - c));
+      const float* row = v + j * stride;
+      float* to = panels + (j - s.from) * 16;
+      for (int64_t h = 0; h < heads; h++, row += size, to += padded * chunk) {
+        for (int64_t c = 0; c < size; c += 16) store(to + c * chunk, load_some(row + c, size - c));
+      }
     }
   }
 };
@@ -85,35 +85,46 @@ struct part {
   float* scores;  // [rows][chunk]
 };
 
-// Rows [begin, end) that make up a register tile, and the keys that some of them see, or all of them.
+// A query of a head, and what it sees.
+struct line {
+  int64_t head, query;
+  span sees;
+};
+
+// Rows [begin, end) of one kv head that make up a register tile, and the keys that some of them see, or all.
 struct row_tile {
   int64_t begin, end;
   span some, all;
 };
 
-// Rows of one task: head g of group_size at query i is row (i - query) * group_size + g.
+// What one task computes: some queries with all heads that share some kv heads. Head g of kv head h at query
+// i is row ((h - kv_head) * queries + i - query) * group_size + g.
 struct block {
   const source& of;
   const ik_attention_args& a;
-  int64_t query, rows, group_size, tile_count;
+  int64_t kv_head, kv_heads, query, queries, group_size;
+  int64_t rows, tile_count;  // tiles of one kv head
   span keys;                 // that some row sees
   const float* packed_keys;  // of chunk 0; null: packed as they are needed
   const float* packed_values;
-  float* scores;   // [chunks from that of keys.from on][rows][chunk]
-  float* queries;  // [rows][head size]
-  float* panels;   // [panels of a tile][head size][16] or [value panels][chunk][16]
-  float* maxima;   // [rows][16]
-  float* totals;   // [rows][16]
-  float* z;        // [rows][value panels][16]
-  span* sees;      // [rows]
+  float* scores;  // [chunks from that of keys.from on][rows][chunk]
+  float* q;       // [rows][head size]
+  float* panels;  // [panels of a tile][head size][16] or [kv heads][value panels][chunk][16]
+  float* maxima;  // [rows][16]
+  float* totals;  // [rows][16]
+  float* z;       // [rows][value panels][16]
+  line* lines;    // [rows]
   row_tile* tiles;
 
-  int64_t head(int64_t r) const { return of.kv_head * group_size + r % group_size; }
-  int64_t position(int64_t r) const { return query + r / group_size; }
+  int64_t tallest() const { return divide_up(queries * group_size, tile_count); }
 
   // Row r of a tensor [batch, queries, heads, n], and of one [batch, heads, queries, keys].
-  int64_t token_row(int64_t r) const { return (of.batch * a.queries + position(r)) * a.heads + head(r); }
-  int64_t square_row(int64_t r) const { return (of.batch * a.heads + head(r)) * a.queries + position(r); }
+  int64_t token_row(int64_t r) const {
+    return (of.batch * a.queries + lines[r].query) * a.heads + lines[r].head;
+  }
+  int64_t square_row(int64_t r) const {
+    return (of.batch * a.heads + lines[r].head) * a.queries + lines[r].query;
+  }
 
   template <class F>
   void for_parts(F f) const {
@@ -125,25 +136,24 @@ struct block {
 
 // Dot products of queries and keys, whole panels; those that a row does not see are ignored later.
 void multiply_keys(const block& t, const part& s) {
-  int64_t size = t.a.head_size, tallest = divide_up(t.rows, t.tile_count);
+  int64_t size = t.a.head_size;
   for (int64_t key = s.keys.from, panels; key < s.keys.to; key += panels * 16) {
-    panels = next_attention_panels(tallest, divide_up(s.keys.to - key, 16));
+    panels = next_attention_panels(t.tallest(), divide_up(s.keys.to - key, 16));
     span wanted{key, least(key + panels * 16, s.keys.to)};
-    const float* keys = t.panels;
-    if (t.packed_keys == nullptr) {
-      t.of.pack_keys(wanted, t.panels);
-    } else {
-      keys = t.packed_keys + key * size;
-    }
-    for (int64_t i = 0; i < t.tile_count; i++) {
+    for (int64_t i = 0, of_head = 0; i < t.kv_heads * t.tile_count; i++, of_head++) {
       const row_tile& tile = t.tiles[i];
+      if (of_head == t.tile_count) of_head = 0;
+      if (t.packed_keys == nullptr && of_head == 0)
+        t.of.pack_keys(t.lines[tile.begin].head / t.group_size, wanted, t.panels);
       span needed = tile.some.within(wanted);
       if (needed.empty()) continue;
       int64_t rows = tile.end - tile.begin;
       int64_t width = panels > 1 && needed.to <= key + panels * 8 ? panels / 2 : panels;
-      const float* next = t.packed_keys != nullptr && i < panels ? keys + (panels + i) * size * 16 : keys;
+      const float* keys = t.packed_keys == nullptr ? t.panels : t.packed_keys + key * size;
+      const float* next =
+          t.packed_keys != nullptr && of_head < panels ? keys + (panels + of_head) * size * 16 : keys;
       find_attention_tile<false>(
-          rows, width)({t.queries + tile.begin * size, size, keys, size * 16,
+          rows, width)({t.q + tile.begin * size, size, keys, size * 16,
                         s.scores + tile.begin * chunk + key - s.keys.from, chunk, &size, next});
     }
   }
@@ -151,7 +161,7 @@ void multiply_keys(const block& t, const part& s) {
 
 // Copies what row r sees of a given tensor.
 void read_row(const block& t, const part& s, int64_t r, const float* squares) {
-  span seen = s.keys.within(t.sees[r]);
+  span seen = s.keys.within(t.lines[r].sees);
   if (seen.empty()) return;
   std::memcpy(s.scores + r * chunk + seen.from - s.keys.from,
               squares + t.square_row(r) * t.a.keys + t.of.first + seen.from,
@@ -161,7 +171,7 @@ void read_row(const block& t, const part& s, int64_t r, const float* squares) {
 // Stores what row r sees, and `unseen` in the rest of the part.
 void write_row(const block& t, const part& s, int64_t r, float* squares, float unseen) {
   float* to = squares + t.square_row(r) * t.a.keys + t.of.first;
-  span seen = s.keys.within(t.sees[r]);
+  span seen = s.keys.within(t.lines[r].sees);
   if (seen.empty()) seen = {s.keys.to, s.keys.to};
   for (int64_t j = s.keys.from; j < seen.from; j++) to[j] = unseen;
   std::memcpy(to + seen.from, s.scores + r * chunk + seen.from - s.keys.from,
@@ -185,10 +195,10 @@ void find_maximum(const block& t, const part& s, int64_t r) {
   static const float lane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   const ik_attention_args& a = t.a;
   v16 m = load(t.maxima + r * 16), scale = splat(a.scale), cap = splat(a.soft_cap);
-  v16 slope = splat(a.slopes == nullptr ? 0 : a.slopes[t.head(r)]), first = load(lane);
+  v16 slope = splat(a.slopes == nullptr ? 0 : a.slopes[t.lines[r].head]), first = load(lane);
   bool plain = a.soft_cap == 0 && a.slopes == nullptr;
   float* x = s.scores + r * chunk - s.keys.from;
-  for_vectors(s.keys.within(t.sees[r]), [&](int64_t j, auto mask) {
+  for_vectors(s.keys.within(t.lines[r].sees), [&](int64_t j, auto mask) {
     v16 y = load(x + j);
     if (a.given_scores == nullptr) {
       y = y * scale;
@@ -207,7 +217,7 @@ void find_maximum(const block& t, const part& s, int64_t r) {
 void exponentiate(const block& t, const part& s, int64_t r) {
   v16 top = load(t.maxima + r * 16), total = load(t.totals + r * 16);
   float* x = s.scores + r * chunk - s.keys.from;
-  for_vectors(s.keys.within(t.sees[r]), [&](int64_t j, auto mask) {
+  for_vectors(s.keys.within(t.lines[r].sees), [&](int64_t j, auto mask) {
     v16 e = choose(mask, exp(load(x + j) - top), zero());
     store(x + j, e);
     total = total + e;
@@ -218,40 +228,36 @@ void exponentiate(const block& t, const part& s, int64_t r) {
 void normalize(const block& t, const part& s, int64_t r) {
   v16 factor = load(t.totals + r * 16);
   float* x = s.scores + r * chunk - s.keys.from;
-  for_vectors(s.keys.within(t.sees[r]), [&](int64_t j, auto) { store(x + j, load(x + j) * factor); });
+  for_vectors(s.keys.within(t.lines[r].sees), [&](int64_t j, auto) { store(x + j, load(x + j) * factor); });
 }
 
 // Adds the pattern times the values to the sums of z. No row touches a key that it does not see. From the
 // first key on that all rows of a tile see it is one product; before (with a window), the rows go one by one.
-void multiply_values(const block& t, const part& s) {
+void multiply_values(const block& t, const part& s, int64_t kv_head) {
   int64_t all = value_panels(t.a);
-  const float* values = t.panels;
-  if (t.packed_values == nullptr) {
-    t.of.pack_values(s.keys, t.panels);
-  } else {
-    values = t.packed_values + s.keys.from / chunk * value_floats(t.a);
-  }
-  // Rows [begin, end) from key `from` on.
+  const float* values = t.packed_values == nullptr
+                            ? t.panels + kv_head * value_floats(t.a)
+                            : t.packed_values + s.keys.from / chunk * value_floats(t.a);
+  // Rows [begin, end) and keys [from, to).
   auto add = [&](int64_t begin, int64_t end, int64_t panel, int64_t panels, int64_t from, int64_t to,
                  const float* next) {
     int64_t ends[attention_rows], skip = from - s.keys.from;
-    for (int64_t r = begin; r < end; r++) ends[r - begin] = least(to, t.sees[r].to) - from;
+    for (int64_t r = begin; r < end; r++) ends[r - begin] = least(to, t.lines[r].sees.to) - from;
     if (ends[end - begin - 1] <= 0) return;
     find_attention_tile<true>(
         end - begin, panels)({s.scores + begin * chunk + skip, chunk, values + (panel * chunk + skip) * 16,
                               chunk * 16, t.z + (begin * all + panel) * 16, all * 16, ends, next});
   };
-  int64_t tallest = divide_up(t.rows, t.tile_count);
   for (int64_t panel = 0, panels; panel < all; panel += panels) {
-    panels = next_attention_panels(tallest, all - panel);
+    panels = next_attention_panels(t.tallest(), all - panel);
     const float* here = values + panel * chunk * 16;
     for (int64_t i = 0; i < t.tile_count; i++) {
-      const row_tile& tile = t.tiles[i];
+      const row_tile& tile = t.tiles[kv_head * t.tile_count + i];
       span needed = tile.some.within(s.keys);
       if (needed.empty()) continue;
       int64_t together = tile.all.empty() ? needed.to : most(needed.from, least(needed.to, tile.all.from));
       for (int64_t r = tile.begin; r < tile.end && needed.from < together; r++)
-        add(r, r + 1, panel, panels, most(needed.from, t.sees[r].from), together, here);
+        add(r, r + 1, panel, panels, most(needed.from, t.lines[r].sees.from), together, here);
       const float* next = t.packed_values != nullptr && i < panels ? here + (panels + i) * chunk * 16 : here;
       if (together < needed.to) add(tile.begin, tile.end, panel, panels, together, needed.to, next);
     }
@@ -273,8 +279,8 @@ void attend(const block& t) {
     for (int64_t r = 0; r < t.rows; r++) f(r);
   };
   each_row([&](int64_t r) {
-    std::memcpy(t.queries + r * a.head_size, a.q + t.token_row(r) * a.head_size, a.head_size * sizeof(float));
-    store(t.maxima + r * 16, splat(a.sinks == nullptr ? -infinity : a.sinks[t.head(r)]));
+    std::memcpy(t.q + r * a.head_size, a.q + t.token_row(r) * a.head_size, a.head_size * sizeof(float));
+    store(t.maxima + r * 16, splat(a.sinks == nullptr ? -infinity : a.sinks[t.lines[r].head]));
     store(t.totals + r * 16, zero());
   });
   if (a.scores != nullptr || a.given_pattern == nullptr) {
@@ -295,7 +301,7 @@ void attend(const block& t) {
     t.for_parts([&](const part& s) { each_row([&](int64_t r) { exponentiate(t, s, r); }); });
     each_row([&](int64_t r) {
       v16 total = splat(sum(load(t.totals + r * 16)));
-      if (a.sinks != nullptr) total = total + exp(splat(a.sinks[t.head(r)]) - load(t.maxima + r * 16));
+      if (a.sinks != nullptr) total = total + exp(splat(a.sinks[t.lines[r].head]) - load(t.maxima + r * 16));
       store(t.totals + r * 16, splat(1.0f) / total);
     });
   }
@@ -309,35 +315,38 @@ void attend(const block& t) {
       }
       if (a.pattern != nullptr) write_row(t, s, r, a.pattern, 0.0f);
     });
-    if (a.z != nullptr) multiply_values(t, s);
+    if (a.z == nullptr) return;
+    if (t.packed_values == nullptr) t.of.pack_values(t.kv_head, t.kv_heads, s.keys, t.panels);
+    for (int64_t h = 0; h < t.kv_heads; h++) multiply_values(t, s, h);
   });
   if (a.pattern != nullptr) write_outside(t, a.pattern, 0.0f);
   if (a.z != nullptr) write_z(t);
 }
 
-// Queries [query, end) of one sequence and kv head; false where there is no memory.
-bool attend(const source& of, int64_t query, int64_t end, const float* packed_keys,
-            const float* packed_values) {
+// The task of queries [query, query + queries) and kv heads [kv_head, kv_head + kv_heads); false where there
+// is no memory.
+bool attend(const source& of, int64_t kv_head, int64_t kv_heads, int64_t query, int64_t queries,
+            const float* packed_keys, const float* packed_values) {
   const ik_attention_args& a = of.a;
-  int64_t group_size = a.heads / a.kv_heads, rows = (end - query) * group_size;
-  int64_t tiles = divide_up(rows, attention_rows);
+  int64_t group_size = a.heads / a.kv_heads, of_head = queries * group_size, rows = kv_heads * of_head;
+  int64_t tiles = divide_up(of_head, attention_rows);
   span keys{a.keys, 0};
-  for (int64_t i = query; i < end; i++) {
+  for (int64_t i = query; i < query + queries; i++) {
     span s = of.seen(i);
     if (!s.empty()) keys = {least(keys.from, s.from), most(keys.to, s.to)};
   }
   if (keys.empty()) keys = {0, 0};
 
-  constexpr int64_t floats_of_span = sizeof(span) / sizeof(float);
+  constexpr int64_t floats_of_line = sizeof(line) / sizeof(float);
   constexpr int64_t floats_of_tile = sizeof(row_tile) / sizeof(float);
   int64_t sizes[] = {(divide_up(keys.to, chunk) - keys.from / chunk) * rows * chunk,
                      rows * a.head_size,
-                     most(4 * a.head_size * 16, value_floats(a)),
+                     most(4 * a.head_size * 16, packed_keys == nullptr ? kv_heads * value_floats(a) : 0),
                      rows * 16,
                      rows * 16,
                      rows * value_panels(a) * 16,
-                     rows * floats_of_span,
-                     tiles * floats_of_tile};
+                     rows * floats_of_line,
+                     kv_heads * tiles * floats_of_tile};
   int64_t floats = 0;
   for (int64_t& size : sizes) floats += size = divide_up(size, 16) * 16;
   float* memory = thread_scratch(floats);
@@ -350,9 +359,12 @@ bool attend(const source& of, int64_t query, int64_t end, const float* packed_ke
   };
   block t{of,
           a,
+          kv_head,
+          kv_heads,
           query,
-          rows,
+          queries,
           group_size,
+          rows,
           tiles,
           keys,
           packed_keys,
@@ -363,21 +375,26 @@ bool attend(const source& of, int64_t query, int64_t end, const float* packed_ke
           take(),
           take(),
           take(),
-          reinterpret_cast<span*>(take()),
+          reinterpret_cast<line*>(take()),
           reinterpret_cast<row_tile*>(take())};
   // A row that sees nothing may stand before or behind those that see something: ends rise nevertheless.
-  for (int64_t r = 0, rising = 0; r < rows; r++) {
-    t.sees[r] = of.seen(t.position(r));
-    rising = most(rising, t.sees[r].to);
-    if (t.sees[r].empty()) t.sees[r] = {rising, rising};
+  line* next = t.lines;
+  for (int64_t h = kv_head; h < kv_head + kv_heads; h++) {
+    int64_t rising = 0;
+    for (int64_t i = query; i < query + queries; i++) {
+      span sees = of.seen(i);
+      rising = most(rising, sees.to);
+      if (sees.empty()) sees = {rising, rising};
+      for (int64_t g = 0; g < group_size; g++) *next++ = {h * group_size + g, i, sees};
+    }
   }
-  for (int64_t i = 0; i < tiles; i++) {
-    int64_t begin = i * rows / tiles, last = (i + 1) * rows / tiles;
-    row_tile tile{begin, last, {keys.to, keys.from}, keys};
-    for (int64_t r = begin; r < last; r++) {
-      tile.all = tile.all.within(t.sees[r]);
-      if (!t.sees[r].empty())
-        tile.some = {least(tile.some.from, t.sees[r].from), most(tile.some.to, t.sees[r].to)};
+  for (int64_t i = 0; i < kv_heads * tiles; i++) {
+    int64_t head = i / tiles * of_head, begin = i % tiles * of_head / tiles;
+    row_tile tile{head + begin, head + (i % tiles + 1) * of_head / tiles, {keys.to, keys.from}, keys};
+    for (int64_t r = tile.begin; r < tile.end; r++) {
+      tile.all = tile.all.within(t.lines[r].sees);
+      if (!t.lines[r].sees.empty())
+        tile.some = {least(tile.some.from, t.lines[r].sees.from), most(tile.some.to, t.lines[r].sees.to)};
     }
     t.tiles[i] = tile;
   }
@@ -385,13 +402,15 @@ bool attend(const source& of, int64_t query, int64_t end, const float* packed_ke
   return true;
 }
 
-#ifndef SCORE_FLOATS
-#define SCORE_FLOATS (320 << 10)
-#endif
 constexpr int64_t score_floats =
-    SCORE_FLOATS;  // of one task: what the second-level cache holds beside keys and values
+    320 << 10;  // of one task: what the second-level cache holds beside keys and values
 constexpr int64_t most_rows = 128;
 constexpr int64_t packed_floats = 8 << 20;  // at a time
+
+// Multiply-adds, roughly, of some sequences' kv heads.
+int64_t work_of(const ik_attention_args& a, int64_t pairs) {
+  return pairs * (a.heads / a.kv_heads) * a.queries * a.keys * (a.head_size + a.value_size + 16) / 16;
+}
 
 }  // namespace
 
@@ -406,33 +425,46 @@ ik_status attention(ik_context& context, const ik_attention_args& a) {
     step = divide_up(step, 2);
 
   // Where several tasks have the same keys and values, these are packed once for all, some heads at a time.
+  // Otherwise a task takes heads that lie side by side in memory.
   int64_t steps = divide_up(a.queries, step), chunks = divide_up(a.keys, chunk);
   int64_t floats = steps > 1 ? chunks * (key_floats(a) + value_floats(a)) : 0;
-  int64_t at_once = floats > 0 ? most(1, least(pairs, packed_floats / floats)) : pairs;
-  float* packed = floats > 0 ? call_scratch(at_once * floats) : nullptr;
-  if (floats > 0 && packed == nullptr) return IK_OUT_OF_MEMORY;
+  if (floats == 0) {
+    int64_t width = 1, of_head = a.queries * group_size * (a.keys + chunk) + value_floats(a);
+    while (a.keys >= chunk && width < a.kv_heads && (width + 1) * of_head <= score_floats &&
+           a.batch * divide_up(a.kv_heads, width + 1) >= 2 * context.pool.threads())
+      width++;
+    int64_t groups = divide_up(a.kv_heads, width);
+    std::atomic<bool> failed{false};
+    parallel_for(context, a.batch * groups, work_of(a, pairs), [&](int64_t task) {
+      source of(a, task / groups);
+      int64_t begin = task % groups * a.kv_heads / groups, end = (task % groups + 1) * a.kv_heads / groups;
+      if (!attend(of, begin, end - begin, 0, a.queries, nullptr, nullptr)) failed = true;
+    });
+    return failed ? IK_OUT_OF_MEMORY : IK_OK;
+  }
 
+  int64_t at_once = most(1, least(pairs, packed_floats / floats));
+  float* packed = call_scratch(at_once * floats);
+  if (packed == nullptr) return IK_OUT_OF_MEMORY;
   std::atomic<bool> failed{false};
   for (int64_t pair = 0; pair < pairs; pair += at_once) {
     int64_t count = least(at_once, pairs - pair);
-    if (floats > 0) {
-      parallel_for(context, count * chunks, count * floats, [&](int64_t task) {
-        source of(a, pair + task / chunks);
-        int64_t c = task % chunks;
-        span s = span{c * chunk, (c + 1) * chunk}.within({0, of.count});
-        if (s.empty()) return;
-        float* keys = packed + task / chunks * floats;
-        of.pack_keys(s, keys + c * key_floats(a));
-        of.pack_values(s, keys + chunks * key_floats(a) + c * value_floats(a));
-      });
-    }
-    int64_t work = count * group_size * a.queries * a.keys * (a.head_size + a.value_size + 16) / 16;
-    parallel_for(context, count * steps, work, [&](int64_t task) {
-      source of(a, pair + task / steps);
-      int64_t query = (steps - 1 - task % steps) * step;  // the longest rows first
-      const float* keys = floats > 0 ? packed + task / steps * floats : nullptr;
-      const float* values = floats > 0 ? keys + chunks * key_floats(a) : nullptr;
-      if (!attend(of, query, least(a.queries, query + step), keys, values)) failed = true;
+    parallel_for(context, count * chunks, count * floats, [&](int64_t task) {
+      int64_t at = pair + task / chunks, c = task % chunks;
+      source of(a, at / a.kv_heads);
+      span s = span{c * chunk, (c + 1) * chunk}.within({0, of.count});
+      if (s.empty()) return;
+      float* keys = packed + task / chunks * floats;
+      of.pack_keys(at % a.kv_heads, s, keys + c * key_floats(a));
+      of.pack_values(at % a.kv_heads, 1, s, keys + chunks * key_floats(a) + c * value_floats(a));
+    });
+    parallel_for(context, count * steps, work_of(a, count), [&](int64_t task) {
+      int64_t at = pair + task / steps, query = (steps - 1 - task % steps) * step;  // the longest rows first
+      source of(a, at / a.kv_heads);
+      const float* keys = packed + task / steps * floats;
+      if (!attend(of, at % a.kv_heads, 1, query, least(step, a.queries - query), keys,
+                  keys + chunks * key_floats(a)))
+        failed = true;
     });
   }
   return failed ? IK_OUT_OF_MEMORY : IK_OK;

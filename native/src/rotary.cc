@@ -5,17 +5,32 @@ namespace ik::IK_TARGET {
 namespace {
 
 void rotate_halves(const float* x, float* out, const float* cos, const float* sin, int64_t pairs) {
-  for (int64_t i = 0; i < pairs; i += 16) {
-    int64_t n = pairs - i;
-    v16 a = load_some(x + i, n), b = load_some(x + pairs + i, n);
-    v16 c = load_some(cos + i, n), s = load_some(sin + i, n);
-    store_some(out + i, fma(zero() - b, s, a * c), n);
-    store_some(out + pairs + i, fma(a, s, b * c), n);
-  }
+  auto rotate = [=](int64_t i, auto get, auto put) {
+    v16 a = get(x + i), b = get(x + pairs + i), c = get(cos + i), s = get(sin + i);
+    put(out + i, fma(zero() - b, s, a * c));
+    put(out + pairs + i, fma(a, s, b * c));
+  };
+  int64_t i = 0, n = pairs % 16;
+  for (; i + 16 <= pairs; i += 16)
+    rotate(
+        i, [](const float* p) { return load(p); }, [](float* p, v16 v) { store(p, v); });
+  if (n == 0) return;
+  m16 mask = lanes(0, n);
+  rotate(
+      i, [=](const float* p) { return load(p, mask); }, [=](float* p, v16 v) { store(p, v, mask); });
 }
 
+// In a vector, the even lanes take -sin times their odd neighbours, the odd ones sin times their even
+// neighbours.
 void rotate_neighbours(const float* x, float* out, const float* cos, const float* sin, int64_t pairs) {
-  for (int64_t i = 0; i < pairs; i++) {
+  static const float signs[16] = {-1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1};
+  v16 sign = load(signs);
+  int64_t i = 0;
+  for (; i + 8 <= pairs; i += 8) {
+    v16 a = load(x + 2 * i);
+    store(out + 2 * i, fma(swap_neighbours(a), sign * load_twice(sin + i), a * load_twice(cos + i)));
+  }
+  for (; i < pairs; i++) {
     float a = x[2 * i], b = x[2 * i + 1];
     out[2 * i] = __builtin_fmaf(-b, sin[i], a * cos[i]);
     out[2 * i + 1] = __builtin_fmaf(a, sin[i], b * cos[i]);
@@ -46,11 +61,10 @@ ik_status rotary(ik_context& context, const ik_rotary_args& a) {
       for (int64_t h = 0; h < a.heads; h++) {
         const float* x = a.x + (t * a.heads + h) * a.head_size;
         float* out = a.out + (t * a.heads + h) * a.head_size;
-        if (p >= 0) {
-          std::memmove(out, x, a.start * sizeof(float));
-          rotate(x + a.start, out + a.start, a.cos + p * a.pairs, a.sin + p * a.pairs, a.pairs);
-        }
-        std::memmove(out + rotated, x + rotated, (a.head_size - rotated) * sizeof(float));
+        if (p >= 0) rotate(x + a.start, out + a.start, a.cos + p * a.pairs, a.sin + p * a.pairs, a.pairs);
+        if (x == out) continue;
+        if (p >= 0) std::memcpy(out, x, a.start * sizeof(float));
+        std::memcpy(out + rotated, x + rotated, (a.head_size - rotated) * sizeof(float));
       }
     }
   });

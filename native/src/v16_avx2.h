@@ -163,6 +163,16 @@ IK_INLINE float largest(v16 a) {
   return _mm_cvtss_f32(_mm_max_ss(q, _mm_movehdup_ps(q)));
 }
 
+IK_INLINE v16 swap_neighbours(v16 a) {
+  return {_mm256_permute_ps(a.lo, 0xb1), _mm256_permute_ps(a.hi, 0xb1)};
+}
+
+IK_INLINE v16 load_twice(const float* p) {
+  __m256 x = _mm256_loadu_ps(p);
+  __m256 even = _mm256_unpacklo_ps(x, x), odd = _mm256_unpackhi_ps(x, x);  // 0011 4455 and 2233 6677
+  return {_mm256_permute2f128_ps(even, odd, 0x20), _mm256_permute2f128_ps(even, odd, 0x31)};
+}
+
 IK_INLINE void prefetch(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 
 // 8 by 8: to[c * 16 + r] = from[row(first + r) * stride + c].

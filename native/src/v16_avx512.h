@@ -117,6 +117,13 @@ IK_INLINE float largest(v16 a) {
   return _mm_cvtss_f32(_mm_max_ss(q, _mm_movehdup_ps(q)));
 }
 
+IK_INLINE v16 swap_neighbours(v16 a) { return {_mm512_permute_ps(a.r, 0xb1)}; }
+
+IK_INLINE v16 load_twice(const float* p) {
+  __m512i lane = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+  return {_mm512_permutexvar_ps(lane, _mm512_castps256_ps512(_mm256_loadu_ps(p)))};
+}
+
 IK_INLINE void prefetch(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 
 IK_INLINE void transpose(const float* from, int64_t stride, int64_t rows, float* to) {

@@ -213,6 +213,20 @@ IK_INLINE float largest(v16 a) {
   return a.lane[0];
 }
 
+// Lanes 2i and 2i + 1 exchanged.
+IK_INLINE v16 swap_neighbours(v16 a) {
+  v16 r;
+  IK_LANES r.lane[i] = a.lane[i ^ 1];
+  return r;
+}
+
+// Eight floats, each in lanes 2i and 2i + 1.
+IK_INLINE v16 load_twice(const float* p) {
+  v16 r;
+  IK_LANES r.lane[i] = p[i / 2];
+  return r;
+}
+
 // to[c * 16 + r] = from[r * stride + c], 16 by 16; where there are fewer rows, the last one is repeated.
 IK_INLINE void transpose(const float* from, int64_t stride, int64_t rows, float* to) {
   for (int64_t r = 0; r < 16; r++) {

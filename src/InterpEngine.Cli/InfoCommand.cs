@@ -50,10 +50,11 @@ internal static class InfoCommand
     }
 
     /// <summary>Selections whose memory is worth knowing.</summary>
-    public static IEnumerable<(string Name, HookSelection Points)> CommonSelections =>
+    public static IEnumerable<(string Name, HookSelection Points)> CommonSelections(HookRegistry registry) =>
     [
         ("blocks.*.hook_resid_post", "blocks.*.hook_resid_post"),
-        ("blocks.*.mlp.hook_post", "blocks.*.mlp.hook_post"),
+        .. registry.WhyAbsent(HookKind.MlpPost) is null ? Named("blocks.*.mlp.hook_post") : [],
+        .. registry.WhyAbsent(HookKind.ExpertPost) is null ? Named("blocks.*.mlp.experts.hook_post") : [],
         ("blocks.*.attn.hook_z", "blocks.*.attn.hook_z"),
         ("blocks.*.attn.hook_pattern", "blocks.*.attn.hook_pattern"),
         ("*", HookSelection.All),
@@ -61,6 +62,8 @@ internal static class InfoCommand
 
     /// <summary>The length of text for which memory is shown.</summary>
     public static int ExampleLength(ModelDescription model) => Math.Min(1024, model.Context);
+
+    private static (string Name, HookSelection Points)[] Named(string glob) => [(glob, glob)];
 
     private static void WriteModel(Terminal terminal, ModelDescription model, ModelSize size)
     {
@@ -127,7 +130,7 @@ internal static class InfoCommand
         Row("weights when loaded", Arguments.ShowSize(size.WeightBytes));
         Row("key/value cache, for each token", Arguments.ShowSize(size.CacheBytesPerToken));
         int length = ExampleLength(model);
-        foreach ((string name, HookSelection points) in CommonSelections)
+        foreach ((string name, HookSelection points) in CommonSelections(size.Points))
         {
             Row($"{name}, for each of {length} tokens", Arguments.ShowSize(size.BytesPerToken(points, length)));
         }

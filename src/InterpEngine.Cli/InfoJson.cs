@@ -74,7 +74,7 @@ internal static class InfoJson
         int length = InfoCommand.ExampleLength(model);
         json.WriteNumber("activation_tokens", length);
         json.WriteStartObject("activation_bytes_per_token");
-        foreach ((string name, HookSelection points) in InfoCommand.CommonSelections)
+        foreach ((string name, HookSelection points) in InfoCommand.CommonSelections(size.Points))
         {
             json.WriteNumber(name, size.BytesPerToken(points, length));
         }

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using InterpEngine.Cli.Tests.Scan;
 using InterpEngine.Tests;
 using Xunit;
 
@@ -39,6 +40,24 @@ public sealed class InspectionTests : IDisposable
         Assert.DoesNotContain("blocks.{i}.attn.hook_q", absent);
         Assert.Contains("not rotated", await CommandLine.Success("info", "tales", "--all"), StringComparison.Ordinal);
         Assert.DoesNotContain("not rotated", await CommandLine.Success("info", "tales"), StringComparison.Ordinal);
+    }
+
+    public static TheoryData<string> GoldenModels =>
+        [.. Directory.EnumerateDirectories(Path.Combine(EncoderScanTests.Goldens, "models")).Select(folder => Path.GetFileName(folder)!)];
+
+    /// <summary>Sizes and points of every architecture; the weights' size is what the files say.</summary>
+    [Theory]
+    [MemberData(nameof(GoldenModels))]
+    public async Task Info_knows_every_architecture(string name)
+    {
+        string folder = Path.Combine(EncoderScanTests.Goldens, "models", name);
+        JsonElement info = await CommandLine.Json("info", folder, "--all", "--json");
+        Assert.True(info.GetProperty("points").GetArrayLength() > 10);
+        int stored = info.GetProperty("memory").GetProperty("stored_bytes").GetInt32();
+        int perNumber = info.GetProperty("memory").GetProperty("stored_types")[0].GetString() == "F32" ? 4 : 2;
+        Assert.Equal(stored / perNumber, info.GetProperty("parameters").GetInt32());
+        string text = await CommandLine.Success("info", folder, "--all");
+        Assert.Contains(info.GetProperty("family").GetString()!, text, StringComparison.Ordinal);
     }
 
     [Fact]

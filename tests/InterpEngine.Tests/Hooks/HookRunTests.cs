@@ -24,18 +24,44 @@ public sealed class HookRunTests
         return data;
     }
 
+    public static TheoryData<string> AllModels => [.. Goldens.Cases("models")];
+
     /// <summary>Where replacing the value at a point did nothing, the hook would be silently wrong.</summary>
     [Theory]
-    [MemberData(nameof(ModelsAndDevices))]
-    public void Replacing_the_value_at_any_point_changes_the_logits(string name, string deviceName) => With(name, deviceName, model =>
+    [MemberData(nameof(AllModels))]
+    public void Replacing_the_value_at_any_point_changes_the_logits(string name) => With(name, TestDevices.Names.Last(), model =>
     {
         float[] untouched = Logits(model, null);
         foreach (HookPoint point in model.Points.Points)
         {
             // A key's bias shifts all scores of a query alike, so the change must differ from key to key.
-            float[] changed = Logits(model, new Hook(point, (_, value) => Map(value, (x, i) => x * (1 + 0.3f * (i % 7)) + 0.1f * (i % 3))));
+            Func<float, int, float> change = point.Kind == HookKind.ExpertIndices
+                ? (x, _) => (x + 1) % model.Description.Experts!.Count
+                : (x, i) => x * (1 + 0.3f * (i % 7)) + 0.1f * (i % 3);
+            float[] changed = Logits(model, new Hook(point, (_, value) => Map(value, change)));
             Assert.False(untouched.AsSpan().SequenceEqual(changed), $"{point} changes nothing");
         }
+    });
+
+    /// <summary>An expert's output that is zeroed is an expert whose weight is zero, to the bit.</summary>
+    [Theory]
+    [MemberData(nameof(AllModels))]
+    public void Experts_can_be_switched_off_and_exchanged(string name) => With(name, TestDevices.Names.Last(), model =>
+    {
+        int layer = Array.FindIndex([.. Enumerable.Range(0, model.Description.Layers)], model.Description.IsMixture);
+        if (layer < 0)
+        {
+            Assert.NotNull(model.Points.WhyAbsent(HookKind.ExpertOut));
+            return;
+        }
+
+        int k = model.Description.Experts!.PerToken, width = model.Description.Width;
+        var outputs = new Hook(new HookPoint(HookKind.ExpertOut, layer), (_, value) => Map(value, (x, i) => i / width % k == 0 ? 0 : x));
+        var weights = new Hook(new HookPoint(HookKind.ExpertWeights, layer), (_, value) => Map(value, (x, i) => i % k == 0 ? 0 : x));
+        Assert.Equal(Logits(model, outputs), Logits(model, weights));
+        var wrong = new Hook(new HookPoint(HookKind.ExpertIndices, layer), (_, value) => Map(value, (x, _) => x + 0.5f));
+        HookException refused = Assert.Throws<HookException>(() => Logits(model, wrong));
+        Assert.Contains("chose expert", refused.Message, StringComparison.Ordinal);
     });
 
     [Theory]

@@ -17,7 +17,7 @@ public sealed class PromiseTests
         var data = new TheoryData<string, int>();
         foreach (string device in TestDevices.Names)
         {
-            for (int seed = 1; seed <= 2; seed++)
+            for (int seed = 1; seed <= 4; seed++)
             {
                 data.Add(device, seed);
             }
@@ -151,10 +151,11 @@ public sealed class PromiseTests
         }
     }
 
+    /// <summary>Every second family with an odd seed, the others with an even one.</summary>
     private static void ForEachFamily(string deviceName, int seed, Action<Model, Random> test)
     {
         using Device device = TestDevices.Open(deviceName);
-        foreach (IReadOnlyDictionary<string, object> settings in RandomFamilies.All(seed))
+        foreach (IReadOnlyDictionary<string, object> settings in RandomFamilies.All(seed).Where((_, i) => (i + seed) % 2 == 0))
         {
             using var folder = new TemporaryFolder();
             RandomModel.Write(folder.Path, settings, seed);

@@ -1,8 +1,4 @@
 using BenchmarkDotNet.Attributes;
-using BenchmarkDotNet.Columns;
-using BenchmarkDotNet.Configs;
-using BenchmarkDotNet.Reports;
-using BenchmarkDotNet.Running;
 using InterpEngine.Hooks;
 using InterpEngine.Models;
 
@@ -12,8 +8,6 @@ namespace InterpEngine.Benchmarks;
 [Config(typeof(MemoryConfig))]
 public class ModelBenchmarks
 {
-    private static readonly Dictionary<string, long> Peaks = [];
-
     private RandomCheckpoint? _checkpoint;
     private Model? _model;
     private TokenBatch? _tokens, _prompt;
@@ -57,7 +51,7 @@ public class ModelBenchmarks
         }
     });
 
-    private static HookSelection Unflagged(Model model) =>
+    internal static HookSelection Unflagged(Model model) =>
         HookSelection.FromPoints([.. model.Points.Points.Where(point => !point.Kind.Info().Flagged)]);
 
     private void Forward(string name, HookSelection points, LogitsWanted logits = LogitsWanted.None) => Measure(name, () =>
@@ -69,40 +63,6 @@ public class ModelBenchmarks
     {
         Machine.Device.Arena.ResetPeak();
         action();
-        Peaks[name] = Machine.Device.Arena.PeakBytes;
-    }
-
-    private sealed class MemoryConfig : ManualConfig
-    {
-        public MemoryConfig() => AddColumn(new PeakMemoryColumn());
-    }
-
-    /// <summary>What the device's arena held at most while a run went on; weights are not in it.</summary>
-    private sealed class PeakMemoryColumn : IColumn
-    {
-        public string Id => ColumnName;
-
-        public string ColumnName => "Arena peak";
-
-        public bool AlwaysShow => true;
-
-        public ColumnCategory Category => ColumnCategory.Custom;
-
-        public int PriorityInCategory => 0;
-
-        public bool IsNumeric => true;
-
-        public UnitType UnitType => UnitType.Dimensionless;
-
-        public string Legend => "largest sum of the run's buffers; weights not counted";
-
-        public bool IsAvailable(Summary summary) => true;
-
-        public bool IsDefault(Summary summary, BenchmarkCase benchmarkCase) => false;
-
-        public string GetValue(Summary summary, BenchmarkCase benchmarkCase) =>
-            Peaks.TryGetValue(benchmarkCase.Descriptor.WorkloadMethod.Name, out long bytes) ? $"{bytes >> 20} MiB" : "?";
-
-        public string GetValue(Summary summary, BenchmarkCase benchmarkCase, SummaryStyle style) => GetValue(summary, benchmarkCase);
+        MemoryConfig.Peaks[name] = Machine.Device.Arena.PeakBytes;
     }
 }

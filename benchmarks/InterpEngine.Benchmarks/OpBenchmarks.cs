@@ -33,7 +33,11 @@ public class OpBenchmarks
 
     private sealed class PeakConfig : ManualConfig
     {
-        public PeakConfig() => AddColumn(new PeakColumn("Of peak", share: true), new PeakColumn("Bound by", share: false));
+        public PeakConfig()
+        {
+            AddColumn(new PeakColumn("Of peak", share: true), new PeakColumn("Bound by", share: false));
+            WithSummaryStyle(SummaryStyle.Default.WithMaxParameterColumnWidth(60));
+        }
     }
 
     /// <summary>The share of the machine's peak; above 100 % where data stay in a cache that is faster than memory.</summary>

@@ -68,6 +68,34 @@ internal static class OtherCases
             (Tensor x, Tensor y) = (Make(Tokens, Vocabulary), Make(Tokens, Vocabulary));
             return () => Cpu.Run(new LogSoftmax { X = x, Out = y });
         }),
+        Op("LogProbability of 10", Tokens * Vocabulary, () =>
+        {
+            (Tensor x, Tensor y) = (Make(Tokens, Vocabulary), Make(Tokens, 10));
+            Tensor targets = Cpu.Upload<int>([.. Enumerable.Range(0, 10 * Tokens)], Tokens, 10);
+            return () => Cpu.Run(new LogProbability { X = x, Targets = targets, Out = y });
+        }),
+        Op("Route (8 of 64)", Tokens * (64 + 16), () =>
+        {
+            (Tensor logits, Tensor weights) = (Make(Tokens, 64), Make(Tokens, 8));
+            Tensor chosen = Cpu.Allocate(ElementType.I32, Tokens, 8);
+            return () => Cpu.Run(new Route { Logits = logits, Indices = chosen, Weights = weights });
+        }),
+        Op("GatherRows", 2 * Tokens * Width, () =>
+        {
+            (Tensor x, Tensor y, Tensor rows) = (Make(Tokens, Width), Make(Tokens, Width), Indices(Tokens));
+            return () => Cpu.Run(new GatherRows { From = x, Indices = rows, Out = y });
+        }),
+        Op("CombineRows (8)", 9 * Tokens * Width, () =>
+        {
+            (Tensor x, Tensor y, Tensor weights) = (Make(8 * Tokens, Width), Make(Tokens, Width), Make(Tokens, 8));
+            Tensor rows = Cpu.Upload<int>([.. Enumerable.Range(0, 8 * Tokens)], Tokens, 8);
+            return () => Cpu.Run(new CombineRows { X = x, Indices = rows, Weights = weights, Out = y });
+        }),
+        Op("ClampedSwiglu", 3 * Tokens * Neurons, () =>
+        {
+            (Tensor gate, Tensor up, Tensor y) = (Make(Tokens, Neurons), Make(Tokens, Neurons), Make(Tokens, Neurons));
+            return () => Cpu.Run(new ClampedSwiglu { Gate = gate, Up = up, Alpha = 1.702f, Limit = 7, Out = y });
+        }),
         Op("TopK (10)", Tokens * Vocabulary, () =>
         {
             (Tensor x, Tensor values) = (Make(Tokens, Vocabulary), Make(Tokens, 10));

@@ -115,14 +115,23 @@ class draw {
   }
   ik_matrix matrix_or_none(int64_t rows, int64_t columns) { return chance(2) ? ik_matrix{nullptr, 0} : matrix(rows, columns); }
 
+  // Packed by the scalar kernels from random numbers.
   ik_weight weight(int64_t inner, int64_t columns) {
-    int64_t panels = (columns + 15) / 16;
-    float* data = floats(1, panels * inner * 16);
-    for (int64_t i = 0; i < inner; i++) {
-      for (int64_t c = columns; c < panels * 16; c++) data[(c / 16 * inner + i) * 16 + c % 16] = 0;
-    }
-    return {data, inner, columns};
+    static constexpr int32_t types[] = {IK_F32, IK_BF16, IK_I8};
+    int32_t type = types[below(3)];
+    int64_t panels = (columns + 15) / 16, groups = (inner + 31) / 32;
+    int64_t floats_of_panel = type == IK_F32 ? inner * 16 : groups * (type == IK_BF16 ? 256 : 144);
+    buffer& memory = make(1, panels * floats_of_panel, 0);
+    std::memset(memory.at<char>(), 0, panels * floats_of_panel * 4);
+    ik_weight result{memory.at<char>(), inner, columns, type, 0};
+    ik_pack_args pack{};
+    pack.source = floats(inner, columns), pack.weight = result, pack.type = IK_F32;
+    pack.inner = inner, pack.columns = columns, pack.inner_stride = columns, pack.column_stride = 1;
+    if (ik_pack(packer, &pack) != IK_OK) fail("pack", "refused a proper case");
+    return result;
   }
+
+  static ik_context* packer;  // scalar, one thread
 
  private:
   float special() {
@@ -138,6 +147,8 @@ class draw {
   bool large_;
   std::vector<std::unique_ptr<buffer>> buffers_;
 };
+
+ik_context* draw::packer;
 
 void draw_args(draw& d, ik_matmul_args& a) {
   a.rows = d.rows(), a.inner = d.columns(), a.columns = d.columns();
@@ -289,7 +300,9 @@ void draw_args(draw& d, ik_pack_args& a) {
   static constexpr int64_t sizes[] = {4, 8, 2, 2};
   a.inner = d.columns(), a.columns = d.columns(), a.type = static_cast<int32_t>(d.below(4));
   a.inner_start = d.below(20), a.column_start = d.below(40);
-  a.weight = d.weight(a.inner_start + a.inner + d.below(5), a.column_start + a.columns + d.below(40));
+  int64_t inner = a.inner + d.below(5), columns = a.column_start + a.columns + d.below(40);
+  a.weight = d.weight(32 + inner, columns);
+  if (a.weight.type == IK_I8) a.inner_start = a.inner_start / 16 * 32;  // groups are packed whole
   // Rows along either axis, or neither.
   bool inputs_first = d.chance(2);
   int64_t step = 1 + (d.chance(4) ? d.below(3) : 0);
@@ -327,7 +340,9 @@ void try_all(ik_context* context, uint32_t seed) {
 
 int main(int count, char** arguments) {
   uint32_t cases = count > 1 ? static_cast<uint32_t>(std::atoi(arguments[1])) : 100;
-  for (int32_t isa = IK_SCALAR; ik_isa_present(isa); isa++) {
+  if (ik_context_create(1, IK_SCALAR, &draw::packer) != IK_OK) fail("context", "could not be created");
+  for (int32_t isa = IK_SCALAR; isa <= IK_AMX; isa++) {
+    if (!ik_isa_present(isa)) continue;
     for (int32_t threads : {1, 3}) {
       ik_context* context = nullptr;
       if (ik_context_create(threads, isa, &context) != IK_OK) fail("context", "could not be created");
@@ -341,5 +356,6 @@ int main(int count, char** arguments) {
       std::printf("instruction set %d, %d threads: %u cases of each op\n", isa, threads, cases);
     }
   }
+  ik_context_destroy(draw::packer);
   return 0;
 }

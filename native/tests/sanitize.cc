@@ -205,7 +205,8 @@ void draw_args(draw& d, ik_attention_args& a) {
 
 void draw_args(draw& d, ik_rotary_args& a) {
   a.tokens = d.rows(), a.heads = 1 + d.below(4), a.head_size = 2 * d.size(35), a.pairs = d.below(a.head_size / 2 + 1);
-  a.table_rows = d.size(), a.interleaved = d.chance(2);
+  a.table_rows = d.size(), a.pairing = static_cast<int32_t>(d.below(3));
+  a.start = static_cast<int32_t>(d.below(a.head_size - 2 * a.pairs + 1));
   a.positions = d.integers(a.tokens, -1, a.table_rows);
   a.cos = d.floats(a.table_rows, a.pairs), a.sin = d.floats(a.table_rows, a.pairs);
   a.x = d.floats(a.tokens * a.heads, a.head_size), a.out = d.floats(a.tokens * a.heads, a.head_size);
@@ -289,6 +290,11 @@ void draw_args(draw& d, ik_combine_rows_args& a) {
   a.x = d.matrix(a.from_rows, a.columns), a.out = d.matrix(a.rows, a.columns);
   a.residual = d.matrix_or_none(a.rows, a.columns), a.delta = d.matrix_or_none(a.rows, a.columns);
   a.indices = d.integers(a.rows * a.k, -1, a.from_rows), a.weights = d.floats(a.rows, a.k);
+}
+
+void draw_args(draw& d, ik_map_args& a) {
+  a.rows = d.rows(), a.columns = d.columns(), a.kind = static_cast<int32_t>(d.below(3)), a.parameter = 3;
+  a.x = d.matrix(a.rows, a.columns), a.out = d.matrix(a.rows, a.columns);
 }
 
 void draw_args(draw& d, ik_clamped_swiglu_args& a) {

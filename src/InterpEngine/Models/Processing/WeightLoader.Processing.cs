@@ -9,6 +9,7 @@ namespace InterpEngine.Models;
 internal sealed unsafe partial class WeightLoader : IStoredParameters
 {
     private readonly WeightProcessor? _processor;
+    private readonly Stack<double[]> _recycled = [];
 
     /// <summary>Whether the unembedding is the embedding's own memory; processing makes them differ.</summary>
     private bool IsTied => _model.TiedEmbedding && _processor?.Changes(Parameter.UnembedWeight) != true;
@@ -24,7 +25,7 @@ internal sealed unsafe partial class WeightLoader : IStoredParameters
         bool inputsFirst = _model.Layout.Parameters[kept].InputsFirst;
         FusedPart part = CheckpointSchema.Part(_model, kept);
         SafetensorsEntry entry = Find(kept, new Place(layer));
-        var values = new double[inputs * count];
+        double[] values = _recycled.TryPop(out double[]? used) && used.Length == inputs * count ? used : new double[inputs * count];
         long outputs = (long)part.Groups * part.GroupSize;
         (int rows, int columns) = inputsFirst ? (inputs, count) : (count, inputs);
         for (int row = 0; row < rows; row++)
@@ -46,6 +47,9 @@ internal sealed unsafe partial class WeightLoader : IStoredParameters
         long Stored(int output) => (long)(output / part.Size) * part.GroupSize + part.Start + output % part.Size;
     }
 
+    /// <inheritdoc/>
+    void IStoredParameters.Recycle(double[] columns) => _recycled.Push(columns);
+
     private static double Element(SafetensorsEntry entry, long index) => entry.ElementType switch
     {
         ElementType.F64 => Unsafe.ReadUnaligned<double>(entry.Pointer + index * 8),
@@ -65,10 +69,13 @@ internal sealed unsafe partial class WeightLoader : IStoredParameters
         {
             _cancellation.ThrowIfCancellationRequested();
             int count = Math.Min(chunk, outputs - start);
-            fixed (double* values = processor.Columns(parameter, layer, start, count))
+            double[] columns = processor.Columns(parameter, layer, start, count);
+            fixed (double* values = columns)
             {
                 _device.Pack(weight, new WeightBlock((nint)values, ElementType.F64, inputs, count, 1, inputs, 0, start));
             }
+
+            _recycled.Push(columns);
         }
 
         return weight;

@@ -11,6 +11,9 @@ internal interface IStoredParameters
 
     /// <summary>Columns [start, start + count) of a matrix, one after the other: each output's weights for all inputs.</summary>
     double[] Columns(Parameter parameter, int layer, int start, int count);
+
+    /// <summary>Takes back what <see cref="Columns"/> gave, to use it again: garbage would count towards the peak of memory.</summary>
+    void Recycle(double[] columns);
 }
 
 /// <summary>
@@ -240,6 +243,8 @@ internal sealed class WeightProcessor
             {
                 visit(start + i, values.AsSpan(i * inputs, inputs));
             }
+
+            _stored.Recycle(values);
         }
     }
 

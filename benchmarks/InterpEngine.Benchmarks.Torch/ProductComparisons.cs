@@ -13,7 +13,7 @@ internal static class ProductComparisons
     private const long ColdBytes = 512L << 20;
 
     private static readonly (int Rows, int Inner, int Columns)[] Large =
-        [(128, 768, 768), (1024, 3072, 768), (1024, 768, 3072), (1024, 24576, 768)];
+        [(128, 768, 768), (1024, 3072, 768), (1024, 768, 3072), (1024, 768, 24576), (1024, 24576, 768)];
 
     private static readonly (int Rows, int Inner, int Columns)[] OneRow = [(1, 768, 768), (1, 768, 3072), (1, 3072, 768), (1, 768, 50257)];
 

@@ -147,7 +147,8 @@ struct narrow_side {
   }
 };
 
-constexpr int64_t block_bytes = 768 << 10;    // of X, which stay in the second-level cache while panels pass by
+constexpr int64_t block_bytes = 3 << 19;      // of X, which stay in the second-level cache while panels pass by,
+constexpr int64_t block_rows = 128;           // but so many rows: each fetches the panels once more
 constexpr int64_t scratch_bytes = 16 << 20;   // of X are prepared at a time
 
 // One task: rows of tiles [tile, tile_end) times panels [panel, panel_end) of the output.
@@ -182,8 +183,8 @@ ik_status multiply_rows(ik_context& context, const ik_matmul_args& a, Side x) {
   int64_t group = x.panels_of(x.tiles.tallest());
   int64_t panels = divide_up(a.column_start % 16 + a.columns, 16), groups = divide_up(panels, group);
   int64_t wanted = 4 * context.pool.threads();
-  int64_t block = least(x.tiles.count, block_bytes / most(1, x.tiles.tallest() * x.row_bytes()));
-  block = most(1, least(block, Side::block_tiles));
+  int64_t block = most(block_bytes / most(1, x.row_bytes()), block_rows) / x.tiles.tallest();
+  block = most(1, least(least(block, Side::block_tiles), x.tiles.count));
   while (block > 1 && divide_up(x.tiles.count, block) * groups < wanted) block = divide_up(block, 2);
   int64_t blocks = divide_up(x.tiles.count, block);
   int64_t step = group * most(1, least(8, blocks * groups / (2 * wanted)));

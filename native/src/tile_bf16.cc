@@ -49,13 +49,16 @@ struct alignas(64) tile_shapes {
   uint8_t rows[16] = {};
 };
 
+// Not _tile_loadconfig, which tells the compiler of the first eight bytes only.
+void configure(const tile_shapes& shapes) { asm volatile("ldtilecfg %0" : : "m"(shapes)); }
+
 double spend(int64_t steps) {
   tile_shapes shapes;
   for (int t = 0; t < 8; t++) {
     shapes.rows[t] = 16;
     shapes.row_bytes[t] = 64;
   }
-  _tile_loadconfig(&shapes);
+  configure(shapes);
   for (int64_t step = 0; step < steps; step++) {
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
@@ -171,7 +174,7 @@ void tile(const char* x, int64_t unit_stride, const char* w, int64_t panel_strid
     shapes.rows[t] = static_cast<uint8_t>(t >= 6 ? 16 : upper ? least(rows, 16) : rows - 16);
     shapes.row_bytes[t] = 64;
   }
-  _tile_loadconfig(&shapes);
+  configure(shapes);
   if (rows > 16) {
     tall(x, unit_stride, w, panel_stride, groups, panels, first, acc);
   } else {

@@ -81,6 +81,7 @@ public sealed class CpuDeviceTests
     {
         using var device = new CpuDevice();
         Assert.True(device.MeasureGigaflops() > 0.1);
+        Assert.True(device.MeasureGigaflops(ElementType.BF16) > 0.1);
         Assert.True(device.MeasureBandwidth() > 0.1);
     }
 

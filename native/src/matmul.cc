@@ -97,7 +97,7 @@ struct f32_side {
     int64_t height = tiles.begin(tile + 1) - row;
     for (int64_t i = 0; k == 0 && i < height * panel_count; i++) store(acc + i * 16, zero());
     find_tile(height, panel_count,
-              panels == nullptr ? tile_kind::plain : tile_kind::transposed)(p, acc, m16{});
+              panels == nullptr ? tile_kind::plain : tile_kind::transposed)(p, acc);
   }
 };
 

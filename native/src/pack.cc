@@ -8,13 +8,23 @@ namespace {
 
 constexpr int64_t type_size(int32_t type) { return type == IK_F64 ? 8 : type == IK_F32 ? 4 : 2; }
 
+// Whole blocks, the common case, without a call of the library's memcpy.
+template <int size>
+void copy(void* to, const char* from, int64_t count) {
+  if (count == 16) {
+    std::memcpy(to, from, 16 * size);
+  } else {
+    std::memcpy(to, from, count * size);
+  }
+}
+
 // `count` ≤ 16 neighbouring elements; zeros behind them. The source need not be aligned.
 v16 widen(const char* from, int32_t type, int64_t count) {
   alignas(64) float out[16] = {};
   alignas(64) uint16_t half[16] = {};
   switch (type) {
     case IK_F32:
-      std::memcpy(out, from, count * 4);
+      copy<4>(out, from, count);
       break;
     case IK_F64:
       for (int64_t i = 0; i < count; i++) {
@@ -24,10 +34,10 @@ v16 widen(const char* from, int32_t type, int64_t count) {
       }
       break;
     case IK_F16:
-      std::memcpy(half, from, count * 2);
+      copy<2>(half, from, count);
       return load_half(half);
     default:
-      std::memcpy(half, from, count * 2);
+      copy<2>(half, from, count);
       for (int i = 0; i < 16; i++) {
         uint32_t b = static_cast<uint32_t>(half[i]) << 16;
         std::memcpy(out + i, &b, 4);

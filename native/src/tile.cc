@@ -6,7 +6,7 @@ namespace {
 constexpr int ahead = 16;  // steps of k from a panel's prefetch to its use
 
 template <int R, int P, tile_kind kind>
-void tile(const product& t, float* acc, m16 mask) {
+void tile(const product& t, float* acc) {
   v16 c[R][P];
 #pragma GCC unroll 16
   for (int r = 0; r < R; r++) {
@@ -23,7 +23,7 @@ void tile(const product& t, float* acc, m16 mask) {
 #pragma GCC unroll 4
     for (int p = 0; p < P; p++) {
       const float* from = w + p * panel_stride;
-      b[p] = kind == tile_kind::masked ? load(from, mask) : load(from);
+      b[p] = load(from);
       if (kind == tile_kind::transposed) prefetch(from + ahead * 16);
     }
 #pragma GCC unroll 16
@@ -51,7 +51,6 @@ tile_function choose_tile(int64_t rows, int64_t panels, tile_kind kind) {
     return choose_tile<R + 1, 1>(rows, panels, kind);
   } else {
     if (rows != R || panels != P) return choose_tile<R, P + 1>(rows, panels, kind);
-    if (kind == tile_kind::masked) return P == 1 ? tile<R, 1, tile_kind::masked> : nullptr;
     return kind == tile_kind::transposed ? tile<R, P, tile_kind::transposed> : tile<R, P, tile_kind::plain>;
   }
 }

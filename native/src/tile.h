@@ -32,11 +32,10 @@ struct product {
   int64_t k;
 };
 
-using tile_function = void (*)(const product& t, float* acc, m16 mask);
+using tile_function = void (*)(const product& t, float* acc);
 
 enum class tile_kind {
   plain,
-  masked,      // one panel, of which nothing outside the mask is read
   transposed,  // x is a panel too: x[r + k * 16]
 };
 

@@ -84,7 +84,9 @@ public sealed class InterruptionTests : IDisposable
     {
         using Process process = CommandLine.Start(Capture("stopped"));
         await CommandLine.UntilExists(process, Path.Combine(_folder["stopped"], "shard-00003.safetensors"));
-        using (Process kill = CommandLine.StartProgram("/bin/sh", "-c", $"kill -INT {process.Id}"))
+
+        // Not SIGINT, which a shell has its background jobs ignore, and with them all that these start.
+        using (Process kill = CommandLine.StartProgram("/bin/sh", "-c", $"kill -TERM {process.Id}"))
         {
             await kill.WaitForExitAsync(TestContext.Current.CancellationToken);
         }

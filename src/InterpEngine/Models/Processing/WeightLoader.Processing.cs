@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using InterpEngine.Formats;
 using InterpEngine.Kernels;
 using InterpEngine.Models.Processing;
@@ -9,7 +10,7 @@ namespace InterpEngine.Models;
 internal sealed unsafe partial class WeightLoader : IStoredParameters
 {
     private readonly WeightProcessor? _processor;
-    private readonly Stack<double[]> _recycled = [];
+    private readonly Dictionary<int, Stack<double[]>> _recycled = [];
 
     /// <summary>Whether the unembedding is the embedding's own memory; processing makes them differ.</summary>
     private bool IsTied => _model.TiedEmbedding && _processor?.Changes(Parameter.UnembedWeight) != true;
@@ -25,7 +26,7 @@ internal sealed unsafe partial class WeightLoader : IStoredParameters
         bool inputsFirst = _model.Layout.Parameters[kept].InputsFirst;
         FusedPart part = CheckpointSchema.Part(_model, kept);
         SafetensorsEntry entry = Find(kept, new Place(layer));
-        double[] values = _recycled.TryPop(out double[]? used) && used.Length == inputs * count ? used : new double[inputs * count];
+        double[] values = Recycled(inputs * count).TryPop(out double[]? used) ? used : new double[inputs * count];
         long outputs = (long)part.Groups * part.GroupSize;
         (int rows, int columns) = inputsFirst ? (inputs, count) : (count, inputs);
         for (int row = 0; row < rows; row++)
@@ -48,7 +49,14 @@ internal sealed unsafe partial class WeightLoader : IStoredParameters
     }
 
     /// <inheritdoc/>
-    void IStoredParameters.Recycle(double[] columns) => _recycled.Push(columns);
+    void IStoredParameters.Recycle(double[] columns) => Recycled(columns.Length).Push(columns);
+
+    /// <summary>Buffers of a length. There are few lengths: a chunk and a last, shorter chunk of each matrix.</summary>
+    private Stack<double[]> Recycled(int length)
+    {
+        ref Stack<double[]>? buffers = ref CollectionsMarshal.GetValueRefOrAddDefault(_recycled, length, out _);
+        return buffers ??= new Stack<double[]>();
+    }
 
     private static double Element(SafetensorsEntry entry, long index) => entry.ElementType switch
     {
@@ -75,7 +83,7 @@ internal sealed unsafe partial class WeightLoader : IStoredParameters
                 _device.Pack(weight, new WeightBlock((nint)values, ElementType.F64, inputs, count, 1, inputs, 0, start));
             }
 
-            _recycled.Push(columns);
+            Recycled(columns.Length).Push(columns);
         }
 
         return weight;

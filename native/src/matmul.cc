@@ -89,7 +89,7 @@ struct f32_side {
   void run(int64_t tile, int64_t k, int64_t count, int64_t panel, int64_t panel_count, float* acc) const {
     int64_t row = tiles.begin(tile), panel_stride = a.w.inner * 16;
     const float* w = static_cast<const float*>(a.w.data) + panel * panel_stride + (a.inner_start + k) * 16;
-    product p{IK_TARGET::row(a.x, row) + k, a.x.stride, w, 16, panel_stride, count};
+    product p{IK_TARGET::row(a.x, row) + k, a.x.stride, w, panel_stride, count};
     if (panels != nullptr) {
       int64_t side = tile / tiles_per_panel;
       p.x = panels + (side * a.inner + k) * 16 + row - tiles.begin(side * tiles_per_panel);

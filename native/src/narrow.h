@@ -2,13 +2,13 @@
 // 32 along k, which the weights' groups are aligned with; what it lacks is filled with zeros.
 #pragma once
 
-#include <cstdint>
+#include "interp_kernels.h"
 
 namespace ik {
 
 constexpr int64_t group_size = 32;
-constexpr int64_t bf16_group_bytes = 16 * group_size * 2;          // of a panel
-constexpr int64_t int8_group_bytes = 16 * group_size + 16 * 4;     // of a panel: values, then scales
+constexpr int64_t bf16_group_bytes = 16 * group_size * 2;       // of a panel
+constexpr int64_t int8_group_bytes = 16 * group_size + 16 * 4;  // of a panel: values, then scales
 
 struct narrow_product {
   int64_t row_group_bytes;  // of one group of one prepared row
@@ -27,6 +27,6 @@ struct narrow_product {
                int64_t rows, int64_t panels, bool first, float* acc);
 };
 
-constexpr int64_t narrow_group_bytes(int32_t type) { return type == 3 ? bf16_group_bytes : int8_group_bytes; }
+constexpr int64_t narrow_group_bytes(int32_t type) { return type == IK_BF16 ? bf16_group_bytes : int8_group_bytes; }
 
 }  // namespace ik

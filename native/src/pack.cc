@@ -1,6 +1,4 @@
 // Copies a rectangle of a checkpoint's matrix into a packed weight, in the type of the weight.
-#include <bit>
-
 #include "weight.h"
 
 namespace ik::IK_TARGET {
@@ -8,23 +6,13 @@ namespace {
 
 constexpr int64_t type_size(int32_t type) { return type == IK_F64 ? 8 : type == IK_F32 ? 4 : 2; }
 
-// Whole blocks, the common case, without a call of the library's memcpy.
-template <int size>
-void copy(void* to, const char* from, int64_t count) {
-  if (count == 16) {
-    std::memcpy(to, from, 16 * size);
-  } else {
-    std::memcpy(to, from, count * size);
-  }
-}
-
 // `count` ≤ 16 neighbouring elements; zeros behind them. The source need not be aligned.
 v16 widen(const char* from, int32_t type, int64_t count) {
   alignas(64) float out[16] = {};
   alignas(64) uint16_t half[16] = {};
   switch (type) {
     case IK_F32:
-      copy<4>(out, from, count);
+      std::memcpy(out, from, count * 4);
       break;
     case IK_F64:
       for (int64_t i = 0; i < count; i++) {
@@ -34,10 +22,10 @@ v16 widen(const char* from, int32_t type, int64_t count) {
       }
       break;
     case IK_F16:
-      copy<2>(half, from, count);
+      std::memcpy(half, from, count * 2);
       return load_half(half);
     default:
-      copy<2>(half, from, count);
+      std::memcpy(half, from, count * 2);
       for (int i = 0; i < 16; i++) {
         uint32_t b = static_cast<uint32_t>(half[i]) << 16;
         std::memcpy(out + i, &b, 4);
@@ -65,13 +53,6 @@ void read_block(const ik_pack_args& a, int64_t k, int64_t ks, int64_t n, int64_t
       }
     }
   }
-}
-
-// To the nearest BF16, ties to even; NaN stays one.
-uint32_t round_bf16(float x) {
-  uint32_t b = std::bit_cast<uint32_t>(x);
-  uint32_t rounded = b + 0x7fffu + (b >> 16 & 1);
-  return ((b & 0x7fffffffu) > 0x7f800000u ? b | 0x00400000u : rounded) >> 16;
 }
 
 // Up to 32 elements along k of up to 16 columns from `lane` on, block[k * 16 + n], where k is the weight's
@@ -113,9 +94,9 @@ void write_block(const ik_weight& w, int64_t panel, int64_t lane, int64_t k, int
     }
   }
   for (int i = 0; i < 16; i++) {
-    bool finite = largest[i] <= 0x1.fffffep127f, nothing = largest[i] < 0x1p-100f || !finite;
-    scale[i] = !finite ? __builtin_nanf("") : nothing ? 0.0f : largest[i] / 127.0f;
-    factor[i] = nothing ? 0.0f : 127.0f / largest[i];
+    int8_rule rule = int8_rule_of(largest[i]);
+    factor[i] = rule.factor;
+    scale[i] = rule.scale;
   }
   for (int64_t j = 0; j < ks; j++) {
     char* to = group + j / 4 * 64 + lane * 4 + j % 4;

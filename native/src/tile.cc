@@ -16,7 +16,7 @@ void tile(const product& t, float* acc) {
 
   const float* x = t.x;
   const float* w = t.w;
-  int64_t x_stride = t.x_stride, k_stride = t.k_stride, panel_stride = t.panel_stride;
+  int64_t x_stride = t.x_stride, panel_stride = t.panel_stride;
 #pragma GCC unroll 4
   for (int64_t k = 0; k < t.k; k++) {
     v16 b[P];
@@ -32,7 +32,7 @@ void tile(const product& t, float* acc) {
 #pragma GCC unroll 4
       for (int p = 0; p < P; p++) c[r][p] = fma(a, b[p], c[r][p]);
     }
-    w += k_stride;
+    w += 16;
     x += kind == tile_kind::transposed ? 16 : 1;
   }
 
@@ -43,22 +43,14 @@ void tile(const product& t, float* acc) {
   }
 }
 
-template <int R, int P>
-tile_function choose_tile(int64_t rows, int64_t panels, tile_kind kind) {
-  if constexpr (R > max_tile_rows) {
-    return nullptr;
-  } else if constexpr (P > tile_panels(R)) {
-    return choose_tile<R + 1, 1>(rows, panels, kind);
-  } else {
-    if (rows != R || panels != P) return choose_tile<R, P + 1>(rows, panels, kind);
-    return kind == tile_kind::transposed ? tile<R, P, tile_kind::transposed> : tile<R, P, tile_kind::plain>;
-  }
-}
-
 }  // namespace
 
 tile_function find_tile(int64_t rows, int64_t panels, tile_kind kind) {
-  return choose_tile<1, 1>(rows, panels, kind);
+  tile_function found = nullptr;
+  with_shape<max_tile_rows, tile_panels>(rows, panels, [&]<int R, int P>() {
+    found = kind == tile_kind::transposed ? tile<R, P, tile_kind::transposed> : tile<R, P, tile_kind::plain>;
+  });
+  return found;
 }
 
 }  // namespace ik::IK_TARGET

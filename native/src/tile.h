@@ -21,13 +21,26 @@ constexpr int tile_panels(int64_t rows) {
 #endif
 }
 
-// One product: acc[r][p][lane] += Σ over k of x[r * x_stride + k] · w[k * k_stride + p * panel_stride +
-// lane].
+// f.operator()<R, P>() for the tile shape (rows, panels), of which there are 1 to most_rows rows and 1 to
+// panels_of(rows) panels.
+template <int most_rows, auto panels_of, int R = 1, int P = 1, class F>
+static void with_shape(int64_t rows, int64_t panels, F f) {
+  if constexpr (R <= most_rows) {
+    if constexpr (P > panels_of(R)) {
+      with_shape<most_rows, panels_of, R + 1, 1>(rows, panels, f);
+    } else if (rows == R && panels == P) {
+      f.template operator()<R, P>();
+    } else {
+      with_shape<most_rows, panels_of, R, P + 1>(rows, panels, f);
+    }
+  }
+}
+
+// One product: acc[r][p][lane] += Σ over k of x[r * x_stride + k] · w[k * 16 + p * panel_stride + lane].
 struct product {
   const float* x;
   int64_t x_stride;
   const float* w;
-  int64_t k_stride;
   int64_t panel_stride;
   int64_t k;
 };
@@ -51,9 +64,6 @@ IK_INLINE void transpose_rows(const float* from, int64_t stride, int64_t rows, i
     for (int64_t r = 0; r < 16; r++) to[k * 16 + r] = from[(r < rows ? r : rows - 1) * stride + k];
   }
 }
-
-// As many panels as are left and as the tile may have.
-IK_INLINE int64_t next_panels(int64_t rows, int64_t left) { return least(tile_panels(rows), left); }
 
 // Rows cut into tiles of nearly the same height, of whole units where there are several.
 struct row_tiles {

@@ -6,6 +6,7 @@
 #include <bit>
 
 #include "tile.h"
+#include "weight.h"
 
 #if defined(IK_TARGET_AMX)
 #include <immintrin.h>
@@ -13,13 +14,6 @@
 
 namespace ik::IK_TARGET {
 namespace {
-
-// To the nearest BF16, ties to even; NaN stays one.
-uint32_t round_bf16(float x) {
-  uint32_t b = std::bit_cast<uint32_t>(x);
-  uint32_t rounded = b + 0x7fffu + (b >> 16 & 1);
-  return ((b & 0x7fffffffu) > 0x7f800000u ? b | 0x00400000u : rounded) >> 16;
-}
 
 #if defined(IK_TARGET_BF16)
 using element = uint16_t;
@@ -49,16 +43,27 @@ struct alignas(64) tile_shapes {
   uint8_t rows[16] = {};
 };
 
-// Not _tile_loadconfig, which tells the compiler of the first eight bytes only.
-void configure(const tile_shapes& shapes) { asm volatile("ldtilecfg %0" : : "m"(shapes)); }
-
-double spend(int64_t steps) {
+// For tiles with so many rows of X. Not by _tile_loadconfig, which tells the compiler of the first eight bytes
+// only.
+void configure(int64_t rows) {
   tile_shapes shapes;
   for (int t = 0; t < 8; t++) {
-    shapes.rows[t] = 16;
+    bool upper = t < 2 || t == 4 || rows <= 16;
+    shapes.rows[t] = static_cast<uint8_t>(t >= 6 ? 16 : upper ? least(rows, 16) : rows - 16);
     shapes.row_bytes[t] = 64;
   }
-  configure(shapes);
+  asm volatile("ldtilecfg %0" : : "m"(shapes));
+}
+
+void zero_sums() {
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+}
+
+double spend(int64_t steps) {
+  configure(16);
   for (int64_t step = 0; step < steps; step++) {
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
@@ -79,10 +84,7 @@ void tall(const char* x, int64_t unit_stride, const char* w, int64_t panel_strid
   float* lower = acc + 16 * panels * 16;
   int64_t stride = panels * 64;
   if (first) {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    zero_sums();
   } else {
     _tile_loadd(0, acc, stride);
     _tile_loadd(2, lower, stride);
@@ -129,10 +131,7 @@ template <int P>
 void low(const char* x, const char* w, int64_t panel_stride, int64_t groups, bool first, float* acc) {
   constexpr int64_t stride = P * 64;
   if (first) {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    zero_sums();
   } else {
     _tile_loadd(0, acc, stride);
     if constexpr (P > 1) _tile_loadd(1, acc + 16, stride);
@@ -168,13 +167,7 @@ void low(const char* x, const char* w, int64_t panel_stride, int64_t groups, boo
 
 void tile(const char* x, int64_t unit_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t rows,
           int64_t panels, bool first, float* acc) {
-  tile_shapes shapes;
-  for (int t = 0; t < 8; t++) {
-    bool upper = t < 2 || t == 4 || rows <= 16;
-    shapes.rows[t] = static_cast<uint8_t>(t >= 6 ? 16 : upper ? least(rows, 16) : rows - 16);
-    shapes.row_bytes[t] = 64;
-  }
-  configure(shapes);
+  configure(rows);
   if (rows > 16) {
     tall(x, unit_stride, w, panel_stride, groups, panels, first, acc);
   } else {
@@ -202,7 +195,7 @@ double spend(int64_t steps) {
   volatile float sink = 0;
 #pragma GCC unroll 32
   for (int i = 0; i < chains; i++) sink = sink + _mm512_reduce_add_ps(c[i]);
-  return 2.0 * group_size * chains * static_cast<double>(steps);
+  return 2.0 * 32 * chains * static_cast<double>(steps);
 }
 
 #else
@@ -257,23 +250,11 @@ void narrow_tile(const char* x, int64_t unit_stride, const char* w, int64_t pane
   for (int i = 0; i < R * P; i++) store(acc + i * 16, c[i / P][i % P]);
 }
 
-template <int R, int P>
-void choose(const char* x, int64_t unit_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t rows,
-            int64_t panels, bool first, float* acc) {
-  if constexpr (R <= max_tile_rows) {
-    if constexpr (P > tile_panels(R)) {
-      choose<R + 1, 1>(x, unit_stride, w, panel_stride, groups, rows, panels, first, acc);
-    } else if (rows == R && panels == P) {
-      narrow_tile<R, P>(x, unit_stride, w, panel_stride, groups, first, acc);
-    } else {
-      choose<R, P + 1>(x, unit_stride, w, panel_stride, groups, rows, panels, first, acc);
-    }
-  }
-}
-
 void tile(const char* x, int64_t unit_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t rows,
           int64_t panels, bool first, float* acc) {
-  choose<1, 1>(x, unit_stride, w, panel_stride, groups, rows, panels, first, acc);
+  with_shape<max_tile_rows, tile_panels>(rows, panels, [&]<int R, int P>() {
+    narrow_tile<R, P>(x, unit_stride, w, panel_stride, groups, first, acc);
+  });
 }
 
 #endif

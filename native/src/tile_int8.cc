@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "tile.h"
+#include "weight.h"
 
 namespace ik::IK_TARGET {
 namespace {
@@ -22,13 +23,11 @@ void quantize(const float* x, row_group* to) {
     special |= std::bit_cast<uint32_t>(magnitude) >= 0x7f800000u;  // infinity or NaN
     largest = magnitude > largest ? magnitude : largest;
   }
-  // Below 2^-100 the reciprocal would overflow; that is nothing.
-  bool nothing = special != 0 || largest < 0x1p-100f;
-  float factor = nothing ? 0.0f : 127.0f / largest;
-  to->scale = special != 0 ? __builtin_nanf("") : nothing ? 0.0f : largest / 127.0f;
+  int8_rule rule = int8_rule_of(special != 0 ? __builtin_inff() : largest);
+  to->scale = rule.scale;
   int32_t sum = 0;
   for (int i = 0; i < group_size; i++) {
-    float v = nothing ? 0.0f : x[i] * factor;
+    float v = rule.factor == 0.0f ? 0.0f : x[i] * rule.factor;
     int32_t rounded = static_cast<int32_t>(std::bit_cast<uint32_t>(v + IK_ROUNDER) -
                                            std::bit_cast<uint32_t>(IK_ROUNDER));
     to->values[i] = static_cast<int8_t>(rounded);
@@ -103,23 +102,11 @@ void int8_tile(const char* x, int64_t unit_stride, const char* w, int64_t panel_
   for (int i = 0; i < R * P; i++) store(acc + i * 16, c[i / P][i % P]);
 }
 
-template <int R, int P>
-void choose(const char* x, int64_t unit_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t rows,
-            int64_t panels, bool first, float* acc) {
-  if constexpr (R <= most_rows) {
-    if constexpr (P > panels_of(R)) {
-      choose<R + 1, 1>(x, unit_stride, w, panel_stride, groups, rows, panels, first, acc);
-    } else if (rows == R && panels == P) {
-      int8_tile<R, P>(x, unit_stride, w, panel_stride, groups, first, acc);
-    } else {
-      choose<R, P + 1>(x, unit_stride, w, panel_stride, groups, rows, panels, first, acc);
-    }
-  }
-}
-
 void tile(const char* x, int64_t unit_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t rows,
           int64_t panels, bool first, float* acc) {
-  choose<1, 1>(x, unit_stride, w, panel_stride, groups, rows, panels, first, acc);
+  with_shape<most_rows, panels_of>(rows, panels, [&]<int R, int P>() {
+    int8_tile<R, P>(x, unit_stride, w, panel_stride, groups, first, acc);
+  });
 }
 
 int64_t panels_for(int64_t rows) { return panels_of(rows); }

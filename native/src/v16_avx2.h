@@ -7,7 +7,6 @@ namespace ik::IK_TARGET {
 
 constexpr int max_tile_rows = 6;  // 6 × 1 × 2 sums, a panel in two and a broadcast: 15 of 16 registers
 constexpr int max_tile_panels = 1;
-constexpr int max_few_panels = 2;
 
 struct v16 {
   __m256 lo, hi;

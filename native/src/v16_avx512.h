@@ -7,7 +7,6 @@ namespace ik::IK_TARGET {
 
 constexpr int max_tile_rows = 8;  // 8 × 3 sums, three panels and a broadcast: 28 of 32 registers
 constexpr int max_tile_panels = 3;
-constexpr int max_few_panels = 4;
 
 struct v16 {
   __m512 r;

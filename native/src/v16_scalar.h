@@ -6,8 +6,7 @@
 namespace ik::IK_TARGET {
 
 constexpr int max_tile_rows = 4;    // rows of a register tile of a product,
-constexpr int max_tile_panels = 1;  // its panels of 16 columns,
-constexpr int max_few_panels = 1;   // and its panels where the rows are few
+constexpr int max_tile_panels = 1;  // and its panels of 16 columns
 
 struct v16 {
   float lane[16];

@@ -1,10 +1,32 @@
-// Where the elements of a packed weight lie (the layouts are those of ik_weight), as fp32.
+// Where the elements of a packed weight lie (the layouts are those of ik_weight), as fp32, and how fp32 is
+// rounded to its types: weights when they are packed, X when it is multiplied with them.
 #pragma once
+
+#include <bit>
 
 #include "kernels.h"
 #include "narrow.h"
 
 namespace ik::IK_TARGET {
+
+// To the nearest BF16, ties to even; NaN stays one.
+IK_INLINE uint32_t round_bf16(float x) {
+  uint32_t b = std::bit_cast<uint32_t>(x);
+  uint32_t rounded = b + 0x7fffu + (b >> 16 & 1);
+  return ((b & 0x7fffffffu) > 0x7f800000u ? b | 0x00400000u : rounded) >> 16;
+}
+
+// A group of INT8 with that largest magnitude, NaN or infinite ones included: what elements are multiplied by
+// before they are rounded, 0 if all become 0, and the scale that their integers stand for. Below 2^-100 the
+// factor would overflow; that is nothing.
+struct int8_rule {
+  float factor, scale;
+};
+IK_INLINE int8_rule int8_rule_of(float largest) {
+  if (!(largest <= 0x1.fffffep127f)) return {0.0f, __builtin_nanf("")};
+  if (largest < 0x1p-100f) return {0.0f, 0.0f};
+  return {127.0f / largest, largest / 127.0f};
+}
 
 IK_INLINE const char* weight_group(const ik_weight& w, int64_t panel, int64_t k) {
   return static_cast<const char*>(w.data) +

@@ -61,8 +61,8 @@ internal sealed unsafe class MappedFile : IDisposable
     /// </summary>
     public void Release(long offset, long length) => Advise(offset, length, Posix.DontNeed);
 
-    /// <summary>Maps a range's pages in one go; a hint, on Linux only.</summary>
-    public void Prefetch(long offset, long length) => Advise(offset, length, Posix.Populate);
+    /// <summary>Asks the system to read a range ahead; a hint, on Linux only.</summary>
+    public void Prefetch(long offset, long length) => Advise(offset, length, Posix.WillNeed);
 
     /// <inheritdoc/>
     public void Dispose()

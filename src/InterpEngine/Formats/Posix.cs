@@ -9,8 +9,8 @@ internal static unsafe partial class Posix
     private const int InvalidArgument = 22;
     private const int ReadOnly = 0;
 
-    /// <summary>Linux's MADV_POPULATE_READ (5.14): map these pages now, as if each had been touched.</summary>
-    public const int Populate = 22;
+    /// <summary>Linux's MADV_WILLNEED: read these pages ahead.</summary>
+    public const int WillNeed = 3;
 
     /// <summary>Linux's MADV_DONTNEED: forget these pages of the mapping; they are read from the file again if touched.</summary>
     public const int DontNeed = 4;

@@ -64,7 +64,7 @@ public sealed class SafetensorsFile : IDisposable
     /// <exception cref="ArgumentOutOfRangeException">The range leaves the file.</exception>
     public void Release(long offset, long length) => Mapping.Release(offset, length);
 
-    /// <summary>Maps a range's pages in one go, instead of at the first touch of each. A hint, on Linux only.</summary>
+    /// <summary>Asks the system to read a range ahead, in the background. A hint, on Linux only.</summary>
     /// <param name="offset">First byte, from the beginning of the file, as <see cref="SafetensorsEntry.Offset"/>.</param>
     /// <param name="length">Bytes.</param>
     /// <exception cref="ArgumentOutOfRangeException">The range leaves the file.</exception>

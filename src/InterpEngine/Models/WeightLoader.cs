@@ -188,11 +188,10 @@ internal sealed unsafe partial class WeightLoader
                 int count = Math.Min(chunk, rows - row);
                 long first = origin + (source.InputsFirst ? row * rowElements + start : (start + (long)row * step) * rowElements);
                 nint address = (nint)(entry.Pointer + first * size);
-                long last = Math.Min(entry.Length, (first + count * rowElements * (source.InputsFirst ? 1 : step)) * size);
-                entry.File.Prefetch(entry.Offset + first * size, last - first * size);
                 _device.Pack(weight, source.InputsFirst
                     ? new WeightBlock(address, entry.ElementType, count, columns, rowElements, step, row, group * columns)
                     : new WeightBlock(address, entry.ElementType, inputs, count, 1, rowElements * step, 0, group * columns + row));
+                long last = Math.Min(entry.Length, (first + count * rowElements * (source.InputsFirst ? 1 : step)) * size);
                 entry.File.Release(entry.Offset + first * size, last - first * size);
             }
         }

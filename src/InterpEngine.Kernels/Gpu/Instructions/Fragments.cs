@@ -1,4 +1,4 @@
-namespace InterpEngine.Kernels.Gpu.Intrinsics;
+namespace InterpEngine.Kernels.Gpu.Instructions;
 
 /// <summary>Four 32-bit registers: 16 bytes of a row, or a lane's part of four 8×8 matrices.</summary>
 internal struct Bits4

@@ -4,7 +4,7 @@ using ILGPU.IR.Types;
 using ILGPU.IR.Values;
 using Registers = ILGPU.Backends.RegisterAllocator<ILGPU.Backends.PTX.PTXRegisterKind>;
 
-namespace InterpEngine.Kernels.Gpu.Intrinsics;
+namespace InterpEngine.Kernels.Gpu.Instructions;
 
 /// <summary>Writes the instructions of <see cref="Ptx"/>: one generator for each, of the same name, as ILGPU calls them.</summary>
 internal static class PtxCode

@@ -4,7 +4,7 @@ using ILGPU.Backends.PTX;
 using ILGPU.IR;
 using ILGPU.IR.Intrinsics;
 
-namespace InterpEngine.Kernels.Gpu.Intrinsics;
+namespace InterpEngine.Kernels.Gpu.Instructions;
 
 /// <summary>
 /// PTX instructions that ILGPU has no name for. Each is a method whose C# body is what the CPU accelerator runs and what the tests check,

@@ -2,7 +2,7 @@ using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
 using ILGPU;
 
-namespace InterpEngine.Kernels.Gpu.Intrinsics;
+namespace InterpEngine.Kernels.Gpu.Instructions;
 
 /// <summary>
 /// What the lanes of one warp show each other on the CPU accelerator, where each is a thread: the bodies of the instructions of whole warps.

@@ -1,6 +1,6 @@
 using System.Runtime.CompilerServices;
 
-namespace InterpEngine.Kernels.Gpu.Intrinsics;
+namespace InterpEngine.Kernels.Gpu.Instructions;
 
 /// <summary>
 /// cp.async on the CPU accelerator. A copy is made as late as is legal, when its group is waited for, so that a kernel that forgets to

@@ -4,13 +4,13 @@ using ILGPU.Backends.PTX;
 using ILGPU.Runtime;
 using ILGPU.Runtime.CPU;
 using ILGPU.Runtime.Cuda;
-using InterpEngine.Kernels.Gpu.Intrinsics;
+using InterpEngine.Kernels.Gpu.Instructions;
 using InterpEngine.Kernels.Reference;
 
 namespace InterpEngine.Kernels.Tests.Gpu;
 
 /// <summary>PTX instructions of our own: the text that is written, and what their C# bodies compute.</summary>
-public sealed class IntrinsicsTests
+public sealed class InstructionsTests
 {
     private static readonly Random Random = new(6);
 
@@ -215,7 +215,7 @@ public sealed class IntrinsicsTests
         using Context context = Context.Create(builder => builder.Optimize(OptimizationLevel.O2).EnablePtx());
         using var backend = new PTXBackend(
             context, new CudaCapabilityContext(CudaArchitecture.SM_80), CudaArchitecture.SM_80, CudaInstructionSet.ISA_78, null);
-        var method = typeof(IntrinsicsTests).GetMethod(
+        var method = typeof(InstructionsTests).GetMethod(
             kernel, System.Reflection.BindingFlags.Static | System.Reflection.BindingFlags.NonPublic)!;
         var entry = EntryPointDescription.FromExplicitlyGroupedKernel(method);
         return ((PTXCompiledKernel)backend.Compile(entry, new KernelSpecialization(32, 1))).PTXAssembly;

@@ -1,4 +1,5 @@
 using InterpEngine.Kernels.Cpu;
+using InterpEngine.Kernels.Gpu;
 
 namespace InterpEngine.Kernels.Tests.Conformance;
 
@@ -14,9 +15,13 @@ internal static class Devices
          let name = $"cpu {instructionSet.ToString().ToLowerInvariant()} {threads} thread{(threads == 1 ? "" : "s")}"
          select KeyValuePair.Create(name, new Lazy<Device>(() => new CpuDevice(threads, instructionSet)))).ToDictionary();
 
+    /// <summary>The GPU kernels' C# on ILGPU's simulator.</summary>
+    public const string Simulated = "gpu simulated";
+
     public static readonly IReadOnlyDictionary<string, Lazy<Device>> All = new Dictionary<string, Lazy<Device>>(Cpus)
     {
         ["reference"] = new(Reference),
+        [Simulated] = new(() => new GpuDevice(SimulatedPlatform.Create())),
     };
 
     /// <summary>For theories that run once on every device.</summary>

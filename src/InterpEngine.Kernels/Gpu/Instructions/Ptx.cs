@@ -90,6 +90,18 @@ internal static unsafe class Ptx
     [IntrinsicImplementation]
     public static float Fma(float a, float b, float c) => MathF.FusedMultiplyAdd(a, b, c);
 
+    /// <summary>c and the products of the four signed bytes of a and b.</summary>
+    [IntrinsicImplementation]
+    public static int Dot4(int a, int b, int c)
+    {
+        for (int shift = 0; shift < 32; shift += 8)
+        {
+            c += (sbyte)(a >> shift) * (sbyte)(b >> shift);
+        }
+
+        return c;
+    }
+
     /// <summary>2ˣ with a relative error below 2⁻²²; subnormal numbers are zero.</summary>
     [IntrinsicImplementation]
     public static float Exp2(float x) => x < -126 ? 0 : (float)Math.Pow(2, x);

@@ -53,17 +53,21 @@ internal static class PtxCode
         Write(code, $"cvt.rna.tf32.f32 {Name(code.AllocateHardware(value))}, {input}");
     }
 
-    public static void Fma(PTXBackend backend, PTXCodeGenerator code, Value value)
-    {
-        var call = (MethodCall)value;
-        string a = Input(code, call[0]), b = Input(code, call[1]), c = Input(code, call[2]);
-        Write(code, $"fma.rn.f32 {Name(code.AllocateHardware(value))}, {a}, {b}, {c}");
-    }
+    public static void Fma(PTXBackend backend, PTXCodeGenerator code, Value value) => MultiplyAdd(code, value, "fma.rn.f32");
+
+    public static void Dot4(PTXBackend backend, PTXCodeGenerator code, Value value) => MultiplyAdd(code, value, "dp4a.s32.s32");
 
     public static void Exp2(PTXBackend backend, PTXCodeGenerator code, Value value)
     {
         string input = Input(code, ((MethodCall)value)[0]);
         Write(code, $"ex2.approx.ftz.f32 {Name(code.AllocateHardware(value))}, {input}");
+    }
+
+    private static void MultiplyAdd(PTXCodeGenerator code, Value value, string instruction)
+    {
+        var call = (MethodCall)value;
+        string a = Input(code, call[0]), b = Input(code, call[1]), c = Input(code, call[2]);
+        Write(code, $"{instruction} {Name(code.AllocateHardware(value))}, {a}, {b}, {c}");
     }
 
     private static void Mma(PTXCodeGenerator code, Value value, string instruction)

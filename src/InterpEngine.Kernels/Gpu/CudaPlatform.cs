@@ -1,0 +1,92 @@
+using ILGPU;
+using ILGPU.Runtime.Cuda;
+
+namespace InterpEngine.Kernels.Gpu;
+
+/// <summary>An NVIDIA GPU.</summary>
+internal sealed unsafe class CudaPlatform : GpuPlatform
+{
+    private static readonly CudaAPI s_api = CudaAPI.CurrentAPI;
+
+    private CudaPlatform(Context context, CudaDevice device)
+        : base(context, device.CreateCudaAccelerator(context), KernelCache.OfUser()) =>
+        Name = $"cuda:{device.DeviceId} ({device.Name})";
+
+    public override string Name { get; }
+
+    /// <summary>The driver's handle of the stream.</summary>
+    public nint StreamHandle => ((CudaStream)Stream).StreamPtr;
+
+    public override nint Allocate(long bytes)
+    {
+        Accelerator.Bind();
+        CudaError error = s_api.AllocateMemory(out nint address, (nint)bytes);
+        if (error == CudaError.CUDA_ERROR_OUT_OF_MEMORY)
+        {
+            return 0;
+        }
+
+        Check(error);
+        return address;
+    }
+
+    public override void Free(nint address, long bytes)
+    {
+        if (Accelerator.IsDisposed)
+        {
+            return; // its memory went with it
+        }
+
+        Accelerator.Bind();
+        s_api.FreeMemory(address); // an error here is an older one, which the next use reports
+    }
+
+    public override (long Free, long Total) MemoryInfo()
+    {
+        Accelerator.Bind();
+        return s_api.GetMemoryInfo(out long free, out long total) == CudaError.CUDA_SUCCESS ? (free, total) : (0, 0);
+    }
+
+    public override void Write(ReadOnlySpan<byte> source, nint destination)
+    {
+        Accelerator.Bind();
+        fixed (byte* from = source)
+        {
+            // From pageable memory the driver returns when it has its own copy.
+            Check(source.IsEmpty ? CudaError.CUDA_SUCCESS : s_api.MemcpyAsync(destination, (nint)from, source.Length, Stream));
+        }
+    }
+
+    public override void Read(nint source, Span<byte> destination)
+    {
+        Accelerator.Bind();
+        fixed (byte* to = destination)
+        {
+            Check(destination.IsEmpty ? CudaError.CUDA_SUCCESS : s_api.MemcpyAsync((nint)to, source, destination.Length, Stream));
+            Check(s_api.SynchronizeStream(StreamHandle));
+        }
+    }
+
+    public override void Clear(nint address, long bytes)
+    {
+        Accelerator.Bind();
+        Check(bytes == 0 ? CudaError.CUDA_SUCCESS : s_api.Memset(address, 0, (nint)bytes, Stream));
+    }
+
+    public override void Synchronize()
+    {
+        Accelerator.Bind();
+        Check(s_api.SynchronizeStream(StreamHandle));
+    }
+
+    /// <summary>Turns the driver's error into ours.</summary>
+    public void Check(CudaError error)
+    {
+        if (error != CudaError.CUDA_SUCCESS)
+        {
+            throw new DeviceException(
+                $"{Name} failed: {s_api.GetErrorString(error)} ({error}).",
+                "What is on the GPU is lost; make the device anew. If it happens again, look at the driver's log (nvidia-smi, dmesg).");
+        }
+    }
+}

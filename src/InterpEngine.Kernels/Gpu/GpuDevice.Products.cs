@@ -1,0 +1,118 @@
+using ILGPU;
+using InterpEngine.Kernels.Gpu.Kernels;
+using Config = ILGPU.KernelConfig;
+using Floats = ILGPU.ArrayView<float>;
+using Ints = ILGPU.ArrayView<int>;
+using Queue = ILGPU.Runtime.AcceleratorStream;
+
+namespace InterpEngine.Kernels.Gpu;
+
+public sealed partial class GpuDevice
+{
+    /// <inheritdoc/>
+    protected override void Execute(in MatMul op)
+    {
+        GpuWeight weight = Own(op.W);
+        ObjectDisposedException.ThrowIf(weight.Address == 0, weight);
+        int inner = op.X.Columns, columns = op.Out.Columns;
+        if (op.Out.Rows > 0 && columns > 0)
+        {
+            MatMul o = op;
+            Products.First(product => product.Accepts(weight, inner, columns, o.InnerStart, o.ColumnStart)).Run(in op, weight);
+        }
+
+        Finish(in op);
+    }
+
+    /// <inheritdoc/>
+    protected override void Execute(in MatMulTransposed op)
+    {
+        GpuWeight weight = Own(op.W);
+        if (op.Out.Rows == 0 || op.Out.Columns == 0)
+        {
+            return;
+        }
+
+        switch (weight.Type)
+        {
+            case ElementType.F32:
+                Transposed<float, F32Format>(in op, weight);
+                break;
+            case ElementType.BF16:
+                Transposed<ushort, BF16Format>(in op, weight);
+                break;
+            default:
+                var kernel = Load<Action<Queue, Config, Floats, long, ArrayView<sbyte>, Floats, long, int, int, int, Floats, long>>(
+                    TransposedKernels.MultiplyIntegers);
+                int across = (weight.Inner + kernel.Threads - 1) / kernel.Threads;
+                kernel.Launch(
+                    Stream, (Groups((long)op.Out.Rows * across), kernel.Threads),
+                    View(op.X), op.X.Stride, Elements<sbyte>(weight), Scales(weight), weight.Leading, weight.Inner, weight.Columns, across,
+                    View(op.Out), op.Out.Stride);
+                break;
+        }
+
+        Finish(in op);
+    }
+
+    /// <inheritdoc/>
+    protected override void Execute(in Embed op)
+    {
+        GpuWeight table = Own(op.Table);
+        Ints ids = View<int>(op.Ids);
+        Floats output = View(op.Out);
+        ObjectDisposedException.ThrowIf(table.Address == 0, table);
+        if (output.Length == 0)
+        {
+            return;
+        }
+
+        switch (table.Type)
+        {
+            case ElementType.F32:
+                Embed<float, F32Format>(ids, table, output, op.Out.Stride);
+                break;
+            case ElementType.BF16:
+                Embed<ushort, BF16Format>(ids, table, output, op.Out.Stride);
+                break;
+            default:
+                var kernel = Load<Action<Queue, Config, Ints, ArrayView<sbyte>, Floats, long, int, int, Floats, long, Ints>>(
+                    TableKernels.EmbedIntegers);
+                kernel.Launch(
+                    Stream, (Groups(ids.Length), kernel.Threads), ids, Elements<sbyte>(table), Scales(table), table.Leading, table.Columns,
+                    table.Inner, output, op.Out.Stride, Faults);
+                break;
+        }
+
+        Finish(in op);
+    }
+
+    /// <summary>All elements of a weight.</summary>
+    internal ArrayView<T> Elements<T>(GpuWeight weight) where T : unmanaged =>
+        _platform.View<T>(weight.Address, weight.Leading * weight.Columns);
+
+    private Floats Scales(GpuWeight weight) =>
+        _platform.View<float>(weight.Scales, weight.Leading / Weight.GroupSize * weight.Columns);
+
+    private void Transposed<T, TFormat>(in MatMulTransposed op, GpuWeight weight)
+        where T : unmanaged
+        where TFormat : struct, IWeightFormat<T>
+    {
+        var kernel = Load<Action<Queue, Config, Floats, long, ArrayView<T>, long, int, int, int, Floats, long>>(
+            TransposedKernels.Multiply<T, TFormat>);
+        int across = (weight.Inner + kernel.Threads - 1) / kernel.Threads;
+        kernel.Launch(
+            Stream, (Groups((long)op.Out.Rows * across), kernel.Threads),
+            View(op.X), op.X.Stride, Elements<T>(weight), weight.Leading, weight.Inner, weight.Columns, across, View(op.Out), op.Out.Stride);
+    }
+
+    private void Embed<T, TFormat>(Ints ids, GpuWeight table, Floats output, long stride)
+        where T : unmanaged
+        where TFormat : struct, IWeightFormat<T>
+    {
+        var kernel = Load<Action<Queue, Config, Ints, ArrayView<T>, long, int, int, Floats, long, Ints>>(TableKernels.Embed<T, TFormat>);
+        kernel.Launch(
+            Stream, (Groups(ids.Length), kernel.Threads),
+            ids, Elements<T>(table), table.Leading, table.Columns, table.Inner, output, stride, Faults);
+    }
+}

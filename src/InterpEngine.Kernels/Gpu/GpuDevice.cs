@@ -1,0 +1,164 @@
+using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace InterpEngine.Kernels.Gpu;
+
+/// <summary>
+/// Computes with kernels in C#, compiled by ILGPU. Ops are queued: what is read back waits for them. May be shared by threads.
+/// </summary>
+/// <remarks>
+/// Sums run in as many lanes as a group has threads, then a fixed tree. An index past the end of its table is reported when results
+/// are read next; until then it counts as a negative one.
+/// </remarks>
+public sealed partial class GpuDevice : Device
+{
+    private readonly GpuPlatform _platform;
+    private readonly nint _faults;
+    private volatile bool _indexed;
+
+    internal GpuDevice(GpuPlatform platform)
+    {
+        _platform = platform;
+        _faults = AllocateMemory(sizeof(int));
+        platform.Clear(_faults, sizeof(int));
+        Products = [new PlainProduct(this)];
+    }
+
+    /// <inheritdoc/>
+    public override string Name => _platform.Name;
+
+    /// <summary>The accelerator, its stream and its kernels.</summary>
+    internal GpuPlatform Platform => _platform;
+
+    /// <summary>Ways of making products, the preferred first. The last takes everything.</summary>
+    internal IReadOnlyList<IProduct> Products { get; set; }
+
+    /// <inheritdoc/>
+    public override void Synchronize()
+    {
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
+        _platform.Synchronize();
+        ReportFaults();
+    }
+
+    internal override nint AllocateMemory(long bytes)
+    {
+        nint address = _platform.Allocate(bytes);
+        if (address == 0)
+        {
+            Arena.Trim(); // what other sizes hold may be enough
+            address = _platform.Allocate(bytes);
+        }
+
+        return address != 0 ? address : throw OutOfMemory($"a buffer of {bytes:N0} bytes");
+    }
+
+    internal override void FreeMemory(nint address, long bytes) => _platform.Free(address, bytes);
+
+    internal override void Upload(ReadOnlySpan<byte> source, Tensor destination)
+    {
+        _platform.Write(source, destination.Address);
+        GC.KeepAlive(destination);
+    }
+
+    internal override void Download(Tensor source, Span<byte> destination)
+    {
+        _platform.Read(source.Address, destination);
+        GC.KeepAlive(source);
+        ReportFaults();
+    }
+
+    /// <summary>The error for memory that is not there.</summary>
+    internal DeviceException OutOfMemory(string what)
+    {
+        (long free, long total) = _platform.MemoryInfo();
+        string there = total > 0 ? $" {free:N0} of {total:N0} bytes are free;" : "";
+        return new DeviceException(
+            $"{Name} has no memory for {what};{there} {Arena.ReservedBytes:N0} bytes are held for tensors.",
+            "Use a smaller model, a smaller batch or shorter sequences, keep weights in BF16 or I8, capture less, or use another GPU.");
+    }
+
+    /// <summary>The kernel of a method.</summary>
+    internal Kernel<TLauncher> Load<TLauncher>(Delegate method) where TLauncher : Delegate
+    {
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
+        return _platform.Kernels.Load<TLauncher>(method);
+    }
+
+    /// <summary>Where the kernels' launches go.</summary>
+    internal AcceleratorStream Stream => _platform.Stream;
+
+    /// <summary>All of a tensor, for a kernel.</summary>
+    internal ArrayView<T> View<T>(Tensor tensor) where T : unmanaged
+    {
+        Own(tensor);
+        return _platform.View<T>(tensor.Address, tensor.Shape.Count);
+    }
+
+    /// <summary>All of a tensor, or an empty view where it is not given.</summary>
+    internal ArrayView<float> ViewOrEmpty(Tensor? tensor) => tensor is null ? default : View<float>(tensor);
+
+    /// <summary>From the first element of a matrix to its last.</summary>
+    internal ArrayView<float> View(in Matrix matrix)
+    {
+        Own(matrix.Tensor);
+        bool empty = matrix.Rows == 0 || matrix.Columns == 0;
+        return _platform.View<float>(matrix.Address, empty ? 0 : (matrix.Rows - 1) * matrix.Stride + matrix.Columns);
+    }
+
+    /// <summary>A matrix, or an empty view where it is not given.</summary>
+    internal ArrayView<float> ViewOrEmpty(in Matrix? matrix) => matrix is { } given ? View(in given) : default;
+
+    /// <summary>Where a kernel that meets an index past its table leaves the op's number.</summary>
+    private ArrayView<int> Faults
+    {
+        get
+        {
+            _indexed = true;
+            return _platform.View<int>(_faults, 1);
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        base.Dispose(disposing);
+        _platform.Free(_faults, sizeof(int));
+        foreach (IProduct product in Products)
+        {
+            product.Dispose();
+        }
+
+        _platform.Dispose();
+    }
+
+    /// <summary>Ends an op: its tensors were alive until here, whatever the garbage collector thinks.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static unsafe void Finish<T>(in T op) => _ = Unsafe.AsPointer(ref Unsafe.AsRef(in op));
+
+    private void Own(Tensor tensor)
+    {
+        if (tensor.Device != this)
+        {
+            throw new ArgumentException($"A tensor on {tensor.Device.Name} cannot be read by {Name}.");
+        }
+    }
+
+    private void ReportFaults()
+    {
+        if (!_indexed)
+        {
+            return;
+        }
+
+        _indexed = false;
+        Span<int> fault = [0];
+        _platform.Read(_faults, System.Runtime.InteropServices.MemoryMarshal.AsBytes(fault));
+        if (fault[0] != 0)
+        {
+            _platform.Clear(_faults, sizeof(int));
+            throw new ArgumentException($"{(IndexedOp)fault[0]}: an index lies past the end of its table.");
+        }
+    }
+}

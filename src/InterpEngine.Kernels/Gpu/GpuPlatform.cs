@@ -1,0 +1,62 @@
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace InterpEngine.Kernels.Gpu;
+
+/// <summary>An accelerator with its stream, and how its memory is had and moved. Everything runs in the stream's order.</summary>
+internal abstract class GpuPlatform : IDisposable
+{
+    /// <summary>Alignment of every buffer in bytes, which ILGPU takes for granted.</summary>
+    public const int Alignment = 256;
+
+    private readonly Context _context;
+    private readonly AddressSpace _memory;
+
+    protected GpuPlatform(Context context, Accelerator accelerator, KernelCache? cache)
+    {
+        _context = context;
+        Accelerator = accelerator;
+        Stream = accelerator.CreateStream();
+        Kernels = new KernelFactory(accelerator, cache);
+        _memory = new AddressSpace(accelerator);
+    }
+
+    public abstract string Name { get; }
+
+    public Accelerator Accelerator { get; }
+
+    public AcceleratorStream Stream { get; }
+
+    public KernelFactory Kernels { get; }
+
+    /// <summary>Elements at an address, for a kernel.</summary>
+    public ArrayView<T> View<T>(nint address, long length) where T : unmanaged => _memory.View<T>(address, length);
+
+    /// <summary>Memory, or 0 where there is none.</summary>
+    public abstract nint Allocate(long bytes);
+
+    public abstract void Free(nint address, long bytes);
+
+    /// <summary>Bytes that are free and there altogether, for messages; 0 where that is not known.</summary>
+    public abstract (long Free, long Total) MemoryInfo();
+
+    /// <summary>Copies from the host; the source may be changed afterwards.</summary>
+    public abstract void Write(ReadOnlySpan<byte> source, nint destination);
+
+    /// <summary>Copies to the host, after all that was asked for before.</summary>
+    public abstract void Read(nint source, Span<byte> destination);
+
+    /// <summary>Sets bytes to zero.</summary>
+    public abstract void Clear(nint address, long bytes);
+
+    /// <summary>Waits for all that was asked for.</summary>
+    public abstract void Synchronize();
+
+    public void Dispose()
+    {
+        Stream.Dispose();
+        _memory.Dispose();
+        Accelerator.Dispose();
+        _context.Dispose();
+    }
+}

@@ -1,0 +1,12 @@
+namespace InterpEngine.Kernels.Gpu;
+
+/// <summary>Ops whose tensors hold indices, which only the device can check.</summary>
+internal enum IndexedOp
+{
+    None,
+    Embed,
+    Rotary,
+    LogProbability,
+    GatherRows,
+    CombineRows,
+}

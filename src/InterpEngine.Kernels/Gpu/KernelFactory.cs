@@ -1,0 +1,117 @@
+using System.Collections.Concurrent;
+using System.Reflection;
+using System.Runtime.CompilerServices;
+using ILGPU;
+using ILGPU.Backends;
+using ILGPU.Backends.EntryPoints;
+using ILGPU.Backends.PTX;
+using ILGPU.Runtime;
+using ILGPU.Runtime.Cuda;
+using InterpEngine.Kernels.Gpu.Instructions;
+
+namespace InterpEngine.Kernels.Gpu;
+
+/// <summary>A kernel that is ready to run.</summary>
+/// <param name="Launch">Runs it: stream, groups and their size, then the kernel's parameters.</param>
+/// <param name="Threads">Threads of a group on this accelerator.</param>
+internal sealed record Kernel<TLauncher>(TLauncher Launch, int Threads) where TLauncher : Delegate;
+
+/// <summary>
+/// Makes kernels of methods marked with <see cref="KernelAttribute"/>, each when it is first asked for, and keeps them: ILGPU itself
+/// holds launchers weakly.
+/// </summary>
+internal sealed class KernelFactory(Accelerator accelerator, KernelCache? cache)
+{
+    private readonly ConcurrentDictionary<Delegate, object> _kernels = [];
+    private readonly Lock _compiling = new();
+
+    /// <summary>The compiler's settings, with the kernels' intrinsics.</summary>
+    public static Context.Builder Configure(Context.Builder builder) =>
+        builder.Optimize(OptimizationLevel.O2).EnableAlgorithms().EnablePtx();
+
+    /// <summary>The kernel of a method.</summary>
+    /// <typeparam name="TLauncher">An action of the stream, the launch's configuration and the kernel's parameters.</typeparam>
+    public Kernel<TLauncher> Load<TLauncher>(Delegate method) where TLauncher : Delegate
+    {
+        if (!_kernels.TryGetValue(method, out object? kernel))
+        {
+            lock (_compiling) // which ILGPU does one at a time anyway
+            {
+                if (!_kernels.TryGetValue(method, out kernel))
+                {
+                    _kernels[method] = kernel = Create<TLauncher>(method.Method);
+                }
+            }
+        }
+
+        return (Kernel<TLauncher>)kernel;
+    }
+
+    /// <summary>What a kernel was marked with, for its own type arguments.</summary>
+    public static KernelAttribute Marked(MethodInfo method)
+    {
+        Type[] arguments = method.GetGenericArguments();
+        return method.GetCustomAttributes<KernelAttribute>().SingleOrDefault(kernel => kernel.Specialisation.SequenceEqual(arguments))
+            ?? throw new InvalidOperationException($"{method.DeclaringType!.Name}.{method.Name} is not marked as a kernel of {string.Join(", ", arguments.Select(a => a.Name))}.");
+    }
+
+    /// <summary>Compiles to PTX for a backend, which need not have a GPU.</summary>
+    public static PTXCompiledKernel Compile(Context context, PTXBackend backend, MethodInfo method)
+    {
+        var compiled = (PTXCompiledKernel)backend.Compile(
+            EntryPointDescription.FromExplicitlyGroupedKernel(method), Specialisation(Marked(method)));
+        return NewCompiledKernel(context, EntryPointOf(compiled), compiled.Info, PtxText.Pass(compiled.PTXAssembly));
+    }
+
+    private static KernelSpecialization Specialisation(KernelAttribute marked) =>
+        new(marked.Threads, marked.Groups > 0 ? marked.Groups : null);
+
+    private Kernel<TLauncher> Create<TLauncher>(MethodInfo method) where TLauncher : Delegate
+    {
+        KernelAttribute marked = Marked(method);
+        Kernel kernel;
+        if (accelerator is CudaAccelerator cuda)
+        {
+            cuda.Bind();
+            kernel = cuda.LoadKernel(Compiled(cuda, method, marked));
+            if (marked.DynamicBytes > 0)
+            {
+                CudaDriver.AllowDynamicMemory(((CudaKernel)kernel).FunctionPtr, marked.DynamicBytes);
+            }
+        }
+        else
+        {
+            kernel = accelerator.LoadKernel(method);
+        }
+
+        int threads = Math.Min(marked.Threads, accelerator.MaxNumThreadsPerGroup);
+        return new Kernel<TLauncher>(kernel.CreateLauncherDelegate<TLauncher>(), threads);
+    }
+
+    private PTXCompiledKernel Compiled(CudaAccelerator cuda, MethodInfo method, KernelAttribute marked)
+    {
+        PTXBackend backend = cuda.Backend;
+        string key = $"{method.Module.ModuleVersionId} {method.DeclaringType} {method} {marked.Threads} {marked.Groups} "
+            + $"{Context.Version} {backend.Architecture} {backend.InstructionSet} {PtxText.Version}";
+        if (cache?.Read(key) is { } cached)
+        {
+            var entry = new EntryPoint(
+                EntryPointDescription.FromExplicitlyGroupedKernel(method),
+                new SharedMemorySpecification(cached.SharedBytes, cached.HasDynamicMemory),
+                Specialisation(marked));
+            return NewCompiledKernel(cuda.Context, entry, null, cached.Ptx);
+        }
+
+        PTXCompiledKernel compiled = Compile(cuda.Context, backend, method);
+        SharedMemorySpecification shared = EntryPointOf(compiled).SharedMemory;
+        cache?.Write(key, new KernelCache.Entry(shared.StaticSize, shared.HasDynamicMemory, compiled.PTXAssembly));
+        return compiled;
+    }
+
+    [UnsafeAccessor(UnsafeAccessorKind.Constructor)]
+    private static extern PTXCompiledKernel NewCompiledKernel(
+        Context context, EntryPoint entryPoint, CompiledKernel.KernelInfo? info, string ptxAssembly);
+
+    [UnsafeAccessor(UnsafeAccessorKind.Method, Name = "get_EntryPoint")]
+    private static extern EntryPoint EntryPointOf(CompiledKernel kernel);
+}

@@ -1,0 +1,174 @@
+using ILGPU;
+using InterpEngine.Kernels.Gpu.Instructions;
+
+namespace InterpEngine.Kernels.Gpu.Kernels;
+
+/// <summary>
+/// Attention of any shape and option on ordinary cores, a group for each sequence, head and query. Scores lie in shared memory, as many
+/// keys as fit at a time: where there are more, they are computed anew for the maximum, the sum and the weights. Observed scores and
+/// patterns are stores on the way.
+/// </summary>
+internal static class AttentionKernels
+{
+    /// <summary>Keys whose scores lie in shared memory.</summary>
+    public const int Held = 4096;
+
+    public const int GivenScores = 1;
+    public const int GivenPattern = 2;
+
+    /// <summary>What is given is scores or the pattern, as its kind says.</summary>
+    [Kernel(128)]
+    public static void Attend(
+        ArrayView<float> q, ArrayView<float> k, ArrayView<float> v, ArrayView<int> spans, ArrayView<float> given, int kind,
+        ArrayView<float> slopes, ArrayView<float> sinks, ArrayView<float> scores, ArrayView<float> pattern, ArrayView<float> z,
+        int queries, int heads, int kvHeads, int size, int valueSize, int capacity, int keys, int window, int causal, float scale,
+        float cap)
+    {
+        ArrayView<float> scratch = SharedMemory.Allocate<float>(GroupTree.Scratch), held = SharedMemory.Allocate<float>(Held);
+        int query = Grid.IdxX % queries, head = Grid.IdxX / queries % heads, batch = Grid.IdxX / queries / heads;
+        int begin = spans[2 * batch], end = spans[2 * batch + 1], position = query + keys - queries;
+        int first = 0, last = 0;
+        if (position >= begin && position < end)
+        {
+            int reach = window > 0 ? window : keys;
+            first = IntrinsicMath.Max(begin, position - reach + 1);
+            last = causal != 0 ? position + 1 : (int)IntrinsicMath.Min(end, (long)position + reach);
+        }
+
+        long square = (((long)batch * heads + head) * queries + query) * keys;
+        long place = ((long)batch * queries + query) * heads + head, token = place * size;
+        int shared = head / (heads / kvHeads);
+        long keyRow = ((long)batch * capacity * kvHeads + shared) * size, valueRow = ((long)batch * capacity * kvHeads + shared) * valueSize;
+        Outside(scores, square, keys, first, last, float.NegativeInfinity);
+        Outside(pattern, square, keys, first, last, 0);
+        bool mixing = pattern.Length != 0 || z.Length != 0, fits = last - first <= Held;
+        float sink = sinks.Length != 0 ? sinks[head] : float.NegativeInfinity, slope = slopes.Length != 0 ? slopes[head] : 0;
+        float max = sink, factor = 1;
+
+        // The same lanes for every query of a sequence: lane 0 begins at the sequence's first token.
+        int lane = (Group.IdxX - (first - begin) % Group.DimX + Group.DimX) % Group.DimX;
+        if (scores.Length != 0 || (mixing && kind != GivenPattern))
+        {
+            for (int tile = first; tile < last; tile += Held)
+            {
+                int stop = IntrinsicMath.Min(last, tile + Held);
+                for (int j = tile + lane; j < stop; j += Group.DimX)
+                {
+                    float score = Score(q, token, k, keyRow, kvHeads, size, given, square, kind, j, begin, scale, cap, slope, slopes.Length != 0);
+                    max = Elementary.Max(max, score);
+                    held[j - tile] = score;
+                    if (scores.Length != 0)
+                    {
+                        scores[square + j] = score;
+                    }
+                }
+            }
+        }
+
+        if (mixing && kind != GivenPattern)
+        {
+            max = GroupTree.Max(max, scratch);
+            float sum = 0;
+            for (int tile = first; tile < last; tile += Held)
+            {
+                int stop = IntrinsicMath.Min(last, tile + Held);
+                for (int j = tile + lane; j < stop; j += Group.DimX)
+                {
+                    float score = fits
+                        ? held[j - tile]
+                        : Score(q, token, k, keyRow, kvHeads, size, given, square, kind, j, begin, scale, cap, slope, slopes.Length != 0);
+                    sum += Elementary.Exp(score - max);
+                }
+            }
+
+            sum = GroupTree.Sum(sum, scratch);
+            factor = 1 / (sinks.Length != 0 ? sum + Elementary.Exp(sink - max) : sum);
+        }
+
+        if (!mixing)
+        {
+            return;
+        }
+
+        for (int channels = 0; channels == 0 || (z.Length != 0 && channels < valueSize); channels += Group.DimX)
+        {
+            int channel = channels + Group.IdxX;
+            float mixed = 0;
+            for (int tile = first; tile < last; tile += Held)
+            {
+                int stop = IntrinsicMath.Min(last, tile + Held);
+                if (channels == 0 || !fits)
+                {
+                    Group.Barrier();
+                    for (int j = tile + lane; j < stop; j += Group.DimX)
+                    {
+                        float weight;
+                        if (kind == GivenPattern)
+                        {
+                            weight = given[square + j];
+                        }
+                        else
+                        {
+                            float score = fits
+                                ? held[j - tile]
+                                : Score(q, token, k, keyRow, kvHeads, size, given, square, kind, j, begin, scale, cap, slope, slopes.Length != 0);
+                            weight = Elementary.Exp(score - max) * factor;
+                        }
+
+                        held[j - tile] = weight;
+                        if (pattern.Length != 0)
+                        {
+                            pattern[square + j] = weight;
+                        }
+                    }
+
+                    Group.Barrier();
+                }
+
+                for (int j = tile; z.Length != 0 && channel < valueSize && j < stop; j++)
+                {
+                    mixed = Ptx.Fma(held[j - tile], v[valueRow + (long)j * kvHeads * valueSize + channel], mixed);
+                }
+            }
+
+            if (z.Length != 0 && channel < valueSize)
+            {
+                z[place * valueSize + channel] = mixed;
+            }
+        }
+    }
+
+    /// <summary>The score of key j: a chain over the channels, the scale, the cap, then the slope.</summary>
+    private static float Score(
+        ArrayView<float> q, long token, ArrayView<float> k, long keyRow, int kvHeads, int size, ArrayView<float> given, long square,
+        int kind, int j, int begin, float scale, float cap, float slope, bool sloped)
+    {
+        if (kind == GivenScores)
+        {
+            return given[square + j];
+        }
+
+        long key = keyRow + (long)j * kvHeads * size;
+        float sum = 0;
+        for (int i = 0; i < size; i++)
+        {
+            sum = Ptx.Fma(q[token + i], k[key + i], sum);
+        }
+
+        float score = sum * scale;
+        score = cap > 0 ? cap * Elementary.Tanh(score / cap) : score;
+        return sloped ? Ptx.Fma(slope, j - begin, score) : score;
+    }
+
+    /// <summary>What stands where the query sees no key.</summary>
+    private static void Outside(ArrayView<float> output, long square, int keys, int first, int last, float value)
+    {
+        for (int j = Group.IdxX; output.Length != 0 && j < keys; j += Group.DimX)
+        {
+            if (j < first || j >= last)
+            {
+                output[square + j] = value;
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+using System.Runtime.InteropServices;
+using ILGPU;
+using ILGPU.Runtime.CPU;
+
+namespace InterpEngine.Kernels.Gpu;
+
+/// <summary>
+/// ILGPU's simulator: the kernels' C# on a few threads of the host, for checking their logic. Memory is the host's.
+/// </summary>
+internal sealed unsafe class SimulatedPlatform : GpuPlatform
+{
+    private SimulatedPlatform(Context context, CPUDevice device)
+        : base(context, device.CreateCPUAccelerator(context, CPUAcceleratorMode.Parallel), null)
+    {
+    }
+
+    public override string Name => "gpu (ilgpu cpu accelerator)";
+
+    /// <summary>Creates it with a number of warps of two threads in a group, a power of two: more find more, slowly.</summary>
+    public static SimulatedPlatform Create(int warps = 2)
+    {
+        var context = Context.Create(builder => KernelFactory.Configure(builder));
+        return new SimulatedPlatform(context, new CPUDevice(2, warps, 1));
+    }
+
+    public override nint Allocate(long bytes)
+    {
+        try
+        {
+            return (nint)NativeMemory.AlignedAlloc(checked((nuint)bytes), Alignment);
+        }
+        catch (OutOfMemoryException)
+        {
+            return 0;
+        }
+    }
+
+    public override void Free(nint address, long bytes) => NativeMemory.AlignedFree((void*)address);
+
+    public override (long Free, long Total) MemoryInfo() => (0, 0);
+
+    public override void Write(ReadOnlySpan<byte> source, nint destination) => source.CopyTo(new Span<byte>((void*)destination, source.Length));
+
+    public override void Read(nint source, Span<byte> destination) => new Span<byte>((void*)source, destination.Length).CopyTo(destination);
+
+    public override void Clear(nint address, long bytes) => NativeMemory.Clear((void*)address, checked((nuint)bytes));
+
+    public override void Synchronize()
+    {
+    }
+}

@@ -55,7 +55,11 @@ public sealed partial class GpuDevice
     {
         int batch = op.Q.Shape[0], queries = op.Q.Shape[1], heads = op.Q.Shape[2];
         int kind = op.GivenPattern is not null ? AttentionKernels.GivenPattern : op.GivenScores is not null ? AttentionKernels.GivenScores : 0;
-        if ((long)batch * queries * heads > 0)
+        if (Options.Bf16Attention && TensorAttention.Accepts(_platform, in op))
+        {
+            TensorAttention.Run(this, in op);
+        }
+        else if ((long)batch * queries * heads > 0)
         {
             Kernel<AttentionLauncher> kernel = Load<AttentionLauncher>(AttentionKernels.Attend);
             kernel.Launch(

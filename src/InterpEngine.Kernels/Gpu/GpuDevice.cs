@@ -17,12 +17,21 @@ public sealed partial class GpuDevice : Device
     private readonly nint _faults;
     private volatile bool _indexed;
 
-    internal GpuDevice(GpuPlatform platform)
+    internal GpuDevice(GpuPlatform platform, CudaOptions? options = null)
     {
         _platform = platform;
+        Options = options ?? new CudaOptions();
         _faults = AllocateMemory(sizeof(int));
         platform.Clear(_faults, sizeof(int));
-        Products = [new PlainProduct(this)];
+        try
+        {
+            Products = [.. TensorCoreProducts(), new PlainProduct(this)];
+        }
+        catch (InterpException)
+        {
+            platform.Free(_faults, sizeof(int));
+            throw;
+        }
     }
 
     /// <inheritdoc/>
@@ -32,7 +41,13 @@ public sealed partial class GpuDevice : Device
     internal GpuPlatform Platform => _platform;
 
     /// <summary>Ways of making products, the preferred first. The last takes everything.</summary>
-    internal IReadOnlyList<IProduct> Products { get; set; }
+    internal IReadOnlyList<IProduct> Products { get; }
+
+    /// <summary>How it was asked to compute.</summary>
+    internal CudaOptions Options { get; }
+
+    /// <summary>Why products do not go through cuBLASLt; null where they do.</summary>
+    public string? CublasLtDefect { get; private set; }
 
     /// <inheritdoc/>
     public override void Synchronize()
@@ -131,6 +146,22 @@ public sealed partial class GpuDevice : Device
         }
 
         _platform.Dispose();
+    }
+
+    private IEnumerable<IProduct> TensorCoreProducts()
+    {
+        bool wanted = Options.Products == ProductLibrary.CublasLt;
+        CublasLtDefect = !wanted ? "the engine's own products were asked for"
+            : _platform is not CudaPlatform ? "this is no NVIDIA GPU" : CublasLt.CublasLtApi.Defect;
+        if (CublasLtDefect is null)
+        {
+            yield return new CublasLtProduct(this, (CudaPlatform)_platform, CublasLt.CublasLtApi.Loaded!, Options.Tf32);
+        }
+
+        if (TensorProduct.RunsOn(_platform))
+        {
+            yield return new TensorProduct(this, Options.Tf32);
+        }
     }
 
     /// <summary>Ends an op: its tensors were alive until here, whatever the garbage collector thinks.</summary>

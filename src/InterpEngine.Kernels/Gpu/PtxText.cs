@@ -6,7 +6,7 @@ namespace InterpEngine.Kernels.Gpu;
 internal static partial class PtxText
 {
     /// <summary>Part of every cache key: another pass makes other text.</summary>
-    public const int Version = 1;
+    public const int Version = 2;
 
     public static string Pass(string ptx)
     {
@@ -25,8 +25,9 @@ internal static partial class PtxText
     [GeneratedRegex(@"\b(add|sub|mul)\.f32\b")]
     private static partial Regex Unrounded();
 
-    /// <summary>Names that end in the number of a compiler's node, which depends on what was compiled before.</summary>
-    [GeneratedRegex(@"(?<![\w%.])(L_|[A-Za-z_]\w*?_)(\d+)\b")]
+    /// <summary>Names that end in the number of a compiler's node, which depends on what was compiled before; not the
+    /// architecture's.</summary>
+    [GeneratedRegex(@"(?<![\w%.])(?!sm_)(L_|[A-Za-z_]\w*?_)(\d+)\b")]
     private static partial Regex Names();
 
     /// <summary>Numbers them in the order in which they appear.</summary>

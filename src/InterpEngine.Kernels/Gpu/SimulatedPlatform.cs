@@ -16,11 +16,12 @@ internal sealed unsafe class SimulatedPlatform : GpuPlatform
 
     public override string Name => "gpu (ilgpu cpu accelerator)";
 
-    /// <summary>Creates it with a number of warps of two threads in a group, a power of two: more find more, slowly.</summary>
-    public static SimulatedPlatform Create(int warps = 2)
+    /// <summary>Creates it with a number of warps in a group and of threads in a warp, powers of two: more find more, slowly. The kernels of
+    /// tensor cores need 32.</summary>
+    public static SimulatedPlatform Create(int warps = 2, int lanes = 2)
     {
         var context = Context.Create(builder => KernelFactory.Configure(builder));
-        return new SimulatedPlatform(context, new CPUDevice(2, warps, 1));
+        return new SimulatedPlatform(context, new CPUDevice(lanes, warps, 1));
     }
 
     public override nint Allocate(long bytes)

@@ -21,7 +21,7 @@ public sealed unsafe class CublasLtTests
         Assert.Equal((0, 14), ((int)DataType.Float32, (int)DataType.BFloat16));
         Assert.Equal((3, 4, 7, 8), ((int)DescriptorAttribute.TransposeA, (int)DescriptorAttribute.TransposeB,
             (int)DescriptorAttribute.Epilogue, (int)DescriptorAttribute.BiasPointer));
-        Assert.Equal((1, 2, 4, 6), ((int)LtEpilogue.None, (int)LtEpilogue.Relu, (int)LtEpilogue.Bias, (int)LtEpilogue.ReluBias));
+        Assert.Equal((1, 4), ((int)LtEpilogue.None, (int)LtEpilogue.Bias));
         Assert.Equal((1, 3, 5, 8), ((int)PreferenceAttribute.MaximumWorkspaceBytes, (int)PreferenceAttribute.ReductionSchemes,
             (int)PreferenceAttribute.MinimumAlignmentA, (int)PreferenceAttribute.MinimumAlignmentD));
         Assert.Equal((2, 3), ((int)AlgorithmAttribute.SplitK, (int)AlgorithmAttribute.ReductionScheme));
@@ -76,10 +76,10 @@ public sealed unsafe class CublasLtTests
             using (var products = new LtProducts(Library.Api(), workspace: 4096))
             {
                 var product = new LtProduct(ProductType.BFloat16, 16, 64, 32, 64, 48, 128, Rows: 1, Inner: 64, Columns: 128);
-                Assert.True(products.TryRun(product, stream: 5));
-                Assert.True(products.TryRun(product with { Rows = 1000 }, stream: 5));
+                Run(products, product);
+                Run(products, product with { Rows = 1000 });
                 Assert.Equal(1, Library.Heuristics);
-                Assert.True(products.TryRun(product with { Type = ProductType.Tf32 }, stream: 5));
+                Run(products, product with { Type = ProductType.Tf32 });
                 Assert.Equal(2, Library.Heuristics);
             }
 
@@ -96,10 +96,10 @@ public sealed unsafe class CublasLtTests
             Library.Reset(algorithms: 3, refuses: 101);
             using (var products = new LtProducts(Library.Api(), workspace: 4096))
             {
-                var product = new LtProduct(ProductType.Float32, 16, 64, 32, 64, 48, 128, 7, 64, 128, Bias: 64, Relu: true);
-                Assert.True(products.TryRun(product, stream: 5));
+                var product = new LtProduct(ProductType.Float32, 16, 64, 32, 64, 48, 128, 7, 64, 128, Bias: 64);
+                Run(products, product);
                 Library.Refuses = 0;
-                Assert.True(products.TryRun(product with { Rows = 8 }, stream: 5));
+                Run(products, product with { Rows = 8 });
             }
 
             Assert.Equal([102ul, 102], Library.Used);
@@ -116,8 +116,9 @@ public sealed unsafe class CublasLtTests
             using (var products = new LtProducts(Library.Api(), workspace: 4096))
             {
                 var product = new LtProduct(ProductType.Float32, 16, 3, 32, 3, 48, 5, 7, 3, 5);
-                Assert.False(products.TryRun(product, stream: 5));
-                Assert.False(products.TryRun(product, stream: 5));
+                Assert.False(products.Serves(product.Family));
+                Assert.False(products.Serves(product.Family));
+                Assert.False(products.Fuses(product.Family, LtEpilogue.Bias));
                 Assert.Equal(1, Library.Heuristics);
             }
 
@@ -136,13 +137,20 @@ public sealed unsafe class CublasLtTests
             {
                 Library.Fails = CublasStatus.ExecutionFailed;
                 var product = new LtProduct(ProductType.Float32, 16, 4, 32, 4, 48, 8, 7, 4, 8);
-                var error = Assert.Throws<CublasLtException>(() => products.TryRun(product, stream: 5));
+                var error = Assert.Throws<CublasLtException>(() => Run(products, product));
                 Assert.Equal(CublasStatus.ExecutionFailed, error.Status);
                 Assert.Contains("[7, 4] and [4, 8]", error.Message, StringComparison.Ordinal);
             }
 
             Assert.Equal(0, Library.Live);
         }
+    }
+
+    private static void Run(LtProducts products, LtProduct product)
+    {
+        Assert.True(products.Serves(product.Family));
+        Assert.True(products.Fuses(product.Family, product.Epilogue));
+        products.Run(product, stream: 5);
     }
 
     /// <summary>A library whose algorithms are numbers from 1; without split-K they are 100 more.</summary>

@@ -35,7 +35,7 @@ internal sealed unsafe class LtObject : SafeHandle
         Set(DescriptorAttribute.TransposeA, Operation.Transpose);
         Set(DescriptorAttribute.TransposeB, Operation.None);
         Set(DescriptorAttribute.Epilogue, epilogue);
-        if ((epilogue & LtEpilogue.Bias) != 0)
+        if (epilogue == LtEpilogue.Bias)
         {
             Set(DescriptorAttribute.BiasPointer, bias);
         }

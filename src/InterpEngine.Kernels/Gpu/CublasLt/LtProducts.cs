@@ -28,31 +28,24 @@ internal enum ProductType
 /// <param name="Inner">Inner length.</param>
 /// <param name="Columns">Rows of W.</param>
 /// <param name="Bias">Address of fp32 [columns], or 0.</param>
-/// <param name="Relu">Whether max(·, 0) follows.</param>
-/// <param name="Accumulate">Whether Out is added; not with a bias or Relu, which would be rounded in another order.</param>
+/// <param name="Accumulate">Whether Out is added; not with a bias, which would be added in another order.</param>
 internal readonly record struct LtProduct(
     ProductType Type, nint X, long XStride, nint W, long WStride, nint Out, long OutStride, int Rows, int Inner, int Columns,
-    nint Bias = 0, bool Relu = false, bool Accumulate = false)
+    nint Bias = 0, bool Accumulate = false)
 {
-    /// <summary>What the algorithm is chosen for. The number of rows is not in it: it must not choose the order of a sum.</summary>
-    public LtFamily Family => new(Type, Inner, Columns, WStride, Epilogue, Accumulate);
+    /// <summary>What the algorithm is chosen for. Neither the number of rows nor what follows the sum is in it: they must not choose the
+    /// order of a sum.</summary>
+    public LtFamily Family => new(Type, Inner, Columns, WStride);
 
-    public LtEpilogue Epilogue => (Bias, Relu) switch
-    {
-        (0, false) => LtEpilogue.None,
-        (0, true) => LtEpilogue.Relu,
-        (_, false) => LtEpilogue.Bias,
-        _ => LtEpilogue.ReluBias,
-    };
+    public LtEpilogue Epilogue => Bias == 0 ? LtEpilogue.None : LtEpilogue.Bias;
 }
 
 /// <summary>Products that share an algorithm.</summary>
-internal readonly record struct LtFamily(
-    ProductType Type, int Inner, int Columns, long WStride, LtEpilogue Epilogue, bool Accumulate);
+internal readonly record struct LtFamily(ProductType Type, int Inner, int Columns, long WStride);
 
 /// <summary>
-/// Products through cuBLASLt. Each family has one algorithm for all numbers of rows, without split-K, so that a row's bits depend neither
-/// on the rows beside it nor on their number. Used by one thread at a time.
+/// Products through cuBLASLt. Each family has one algorithm for all numbers of rows and everything that follows the sum, without split-K,
+/// so that a row's bits depend neither on the rows beside it nor on their number nor on what is observed. Used by one thread at a time.
 /// </summary>
 internal sealed unsafe class LtProducts : IDisposable
 {
@@ -70,6 +63,7 @@ internal sealed unsafe class LtProducts : IDisposable
     private readonly nint _workspace;
     private readonly LtObject _context, _preference;
     private readonly Dictionary<LtFamily, Algorithm?> _algorithms = [];
+    private readonly Dictionary<(LtFamily Family, LtEpilogue Epilogue), bool> _fused = [];
 
     /// <summary>Opens the library on the GPU whose context is current.</summary>
     /// <param name="api">The library.</param>
@@ -82,29 +76,42 @@ internal sealed unsafe class LtProducts : IDisposable
         _preference = LtObject.Preference(api, WorkspaceBytes);
     }
 
-    /// <summary>Computes on a stream, unless no algorithm serves all numbers of rows: then nothing is done, and the same will hold for
-    /// every product of the family.</summary>
+    /// <summary>Whether one algorithm serves all numbers of rows.</summary>
     /// <exception cref="CublasLtException">The library fails.</exception>
-    public bool TryRun(in LtProduct product, nint stream)
+    public bool Serves(LtFamily family)
     {
-        LtFamily family = product.Family;
         if (!_algorithms.TryGetValue(family, out Algorithm? chosen))
         {
-            _algorithms[family] = chosen = Choose(family, product.Bias);
+            _algorithms[family] = chosen = Choose(family);
         }
 
-        if (chosen is not { } algorithm)
+        return chosen is not null;
+    }
+
+    /// <summary>Whether the family's own algorithm can also finish the sums so.</summary>
+    /// <exception cref="CublasLtException">The library fails.</exception>
+    public bool Fuses(LtFamily family, LtEpilogue epilogue)
+    {
+        if (!_fused.TryGetValue((family, epilogue), out bool fuses))
         {
-            return false;
+            _fused[(family, epilogue)] = fuses = Serves(family) && Supports(family, epilogue, _algorithms[family]!.Value);
         }
 
-        using var operands = new Operands(_api, family, product.Rows, product.XStride, product.OutStride, product.Bias);
+        return fuses;
+    }
+
+    /// <summary>Computes, on a stream, what it serves and fuses.</summary>
+    /// <exception cref="CublasLtException">The library fails.</exception>
+    public void Run(in LtProduct product, nint stream)
+    {
+        Algorithm algorithm = _algorithms[product.Family]!.Value;
+        using var operands = new Operands(
+            _api, product.Family, product.Epilogue, product.Rows, product.XStride, product.OutStride, product.Bias);
         float one = 1, beta = product.Accumulate ? 1 : 0;
         CublasStatus status = _api.Multiply(
             _context.Pointer, operands.Descriptor.Pointer, &one, product.W, operands.W.Pointer, product.X, operands.X.Pointer, &beta,
             product.Out, operands.Out.Pointer, product.Out, operands.Out.Pointer, &algorithm, _workspace, (nuint)WorkspaceBytes, stream);
         CublasLtApi.Check(status, $"the product of [{product.Rows}, {product.Inner}] and [{product.Inner}, {product.Columns}] in {product.Type}");
-        return true;
     }
 
     public void Dispose()
@@ -114,9 +121,9 @@ internal sealed unsafe class LtProducts : IDisposable
     }
 
     /// <summary>The fastest algorithm by the library's own estimate that serves one row and many without splitting K.</summary>
-    private Algorithm? Choose(LtFamily family, nint bias)
+    private Algorithm? Choose(LtFamily family)
     {
-        using Operands typical = Make(TypicalRows), one = Make(1), few = Make(63);
+        using Operands typical = Sample(family, LtEpilogue.None, TypicalRows);
         Heuristic* found = stackalloc Heuristic[Candidates];
         int count = 0;
         CublasStatus status = _api.GetHeuristic(
@@ -131,18 +138,36 @@ internal sealed unsafe class LtProducts : IDisposable
         for (int i = 0; i < count; i++)
         {
             Algorithm algorithm = found[i].Algorithm;
-            if (found[i].Status == CublasStatus.Success && DoNotSplit(&algorithm)
-                && Serves(typical, &algorithm) && Serves(one, &algorithm) && Serves(few, &algorithm))
+            if (found[i].Status == CublasStatus.Success && DoNotSplit(&algorithm) && Supports(family, LtEpilogue.None, algorithm))
             {
                 return algorithm;
             }
         }
 
         return null;
-
-        // The strides stand for all that are multiples of the alignment.
-        Operands Make(int rows) => new(_api, family, rows, (family.Inner + 7L) / 8 * 8, (family.Columns + 3L) / 4 * 4, bias);
     }
+
+    private bool Supports(LtFamily family, LtEpilogue epilogue, Algorithm algorithm)
+    {
+        foreach (int rows in (ReadOnlySpan<int>)[1, 63, TypicalRows])
+        {
+            using Operands operands = Sample(family, epilogue, rows);
+            Heuristic result;
+            CublasStatus status = _api.AlgorithmCheck(
+                _context.Pointer, operands.Descriptor.Pointer, operands.W.Pointer, operands.X.Pointer, operands.Out.Pointer,
+                operands.Out.Pointer, &algorithm, &result);
+            if (status != CublasStatus.Success || result.WorkspaceBytes > (nuint)WorkspaceBytes)
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>Operands whose addresses and strides stand for all that are multiples of the alignment.</summary>
+    private Operands Sample(LtFamily family, LtEpilogue epilogue, int rows) =>
+        new(_api, family, epilogue, rows, (family.Inner + 7L) / 8 * 8, (family.Columns + 3L) / 4 * 4, _workspace);
 
     private bool DoNotSplit(Algorithm* algorithm)
     {
@@ -152,23 +177,14 @@ internal sealed unsafe class LtProducts : IDisposable
             && _api.AlgorithmSet(algorithm, AlgorithmAttribute.ReductionScheme, &scheme, sizeof(uint)) == CublasStatus.Success;
     }
 
-    private bool Serves(Operands operands, Algorithm* algorithm)
-    {
-        Heuristic result;
-        CublasStatus status = _api.AlgorithmCheck(
-            _context.Pointer, operands.Descriptor.Pointer, operands.W.Pointer, operands.X.Pointer, operands.Out.Pointer, operands.Out.Pointer,
-            algorithm, &result);
-        return status == CublasStatus.Success && result.WorkspaceBytes <= (nuint)WorkspaceBytes;
-    }
-
     /// <summary>A product as the library sees it: by columns, Outᵀ [columns, rows] = W·Xᵀ, where W by rows is its transpose by columns.</summary>
     private sealed class Operands : IDisposable
     {
-        public Operands(CublasLtApi api, LtFamily family, int rows, long xStride, long outStride, nint bias)
+        public Operands(CublasLtApi api, LtFamily family, LtEpilogue epilogue, int rows, long xStride, long outStride, nint bias)
         {
             DataType type = family.Type == ProductType.BFloat16 ? DataType.BFloat16 : DataType.Float32;
             ComputeType compute = family.Type == ProductType.Tf32 ? ComputeType.FastTf32 : ComputeType.Float32;
-            Descriptor = LtObject.Descriptor(api, compute, family.Epilogue, bias);
+            Descriptor = LtObject.Descriptor(api, compute, epilogue, bias);
             W = LtObject.Layout(api, type, family.Inner, family.Columns, family.WStride);
             X = LtObject.Layout(api, type, family.Inner, rows, xStride);
             Out = LtObject.Layout(api, DataType.Float32, family.Columns, rows, outStride);

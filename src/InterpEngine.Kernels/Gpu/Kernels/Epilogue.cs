@@ -30,4 +30,22 @@ internal static class Epilogue
 
         output[row * outputStride + column] = residual.Length != 0 ? residual[row * residualStride + column] + value : value;
     }
+
+    /// <summary>Finishes sums that a library left, a thread an element.</summary>
+    [Kernel(256)]
+    public static void Finish(
+        ArrayView<float> sums, long sumsStride, int rows, int columns, ArrayView<float> bias, int activation, ArrayView<float> multiply,
+        long multiplyStride, ArrayView<float> residual, long residualStride, ArrayView<float> pre, long preStride, ArrayView<float> delta,
+        long deltaStride, ArrayView<float> output, long outputStride)
+    {
+        long i = (long)Grid.IdxX * Group.DimX + Group.IdxX;
+        if (i < (long)rows * columns)
+        {
+            long row = i / columns;
+            int column = (int)(i - row * columns);
+            Store(
+                sums[row * sumsStride + column], row, column, bias, activation, multiply, multiplyStride, residual, residualStride, pre,
+                preStride, delta, deltaStride, output, outputStride);
+        }
+    }
 }

@@ -59,6 +59,13 @@ public abstract partial class Device : IDisposable
     /// <summary>Copies a block of a checkpoint's matrix into a weight, converting and reordering it on the way.</summary>
     public abstract void Pack(Weight weight, in WeightBlock block);
 
+    /// <summary>Runs a body of ops that reads nothing back. A GPU may record them and launch them together.</summary>
+    public virtual void RunAsGraph(Action body)
+    {
+        ArgumentNullException.ThrowIfNull(body);
+        body();
+    }
+
     /// <summary>Waits until everything that was asked for is computed. Devices that compute at once have nothing to wait for.</summary>
     /// <exception cref="DeviceException">The device failed meanwhile.</exception>
     public virtual void Synchronize()

@@ -1,5 +1,6 @@
 using ILGPU;
 using ILGPU.Runtime.Cuda;
+using InterpEngine.Kernels.Gpu.Graphs;
 
 namespace InterpEngine.Kernels.Gpu;
 
@@ -7,12 +8,31 @@ namespace InterpEngine.Kernels.Gpu;
 internal sealed unsafe class CudaPlatform : GpuPlatform
 {
     private static readonly CudaAPI s_api = CudaAPI.CurrentAPI;
+    private Staging? _staging;
+    private bool _isRecording;
 
     private CudaPlatform(Context context, CudaDevice device)
         : base(context, device.CreateCudaAccelerator(context), KernelCache.OfUser()) =>
         Name = $"cuda:{device.DeviceId} ({device.Name})";
 
     public override string Name { get; }
+
+    /// <summary>Runs a body that records what is queued on the stream. Nothing can be read meanwhile.</summary>
+    public void Record(Action body)
+    {
+        Synchronize(); // the last recording's copies are done
+        _staging ??= new Staging(AllocateLocked, address => s_api.FreeHostMemory(address));
+        _staging.Reset();
+        _isRecording = true;
+        try
+        {
+            body();
+        }
+        finally
+        {
+            _isRecording = false;
+        }
+    }
 
     /// <summary>The driver's handle of the stream.</summary>
     public nint StreamHandle => ((CudaStream)Stream).StreamPtr;
@@ -50,6 +70,12 @@ internal sealed unsafe class CudaPlatform : GpuPlatform
     public override void Write(ReadOnlySpan<byte> source, nint destination)
     {
         Accelerator.Bind();
+        if (_isRecording && !source.IsEmpty)
+        {
+            Check(s_api.MemcpyAsync(destination, _staging!.Copy(source), source.Length, Stream));
+            return;
+        }
+
         fixed (byte* from = source)
         {
             // From pageable memory the driver returns when it has its own copy.
@@ -59,6 +85,11 @@ internal sealed unsafe class CudaPlatform : GpuPlatform
 
     public override void Read(nint source, Span<byte> destination)
     {
+        if (_isRecording)
+        {
+            throw new InvalidOperationException("Nothing can be read from a GPU while its work is recorded as a graph.");
+        }
+
         Accelerator.Bind();
         fixed (byte* to = destination)
         {
@@ -79,6 +110,12 @@ internal sealed unsafe class CudaPlatform : GpuPlatform
         Check(s_api.SynchronizeStream(StreamHandle));
     }
 
+    public override void Dispose()
+    {
+        _staging?.Dispose();
+        base.Dispose();
+    }
+
     /// <summary>Turns the driver's error into ours.</summary>
     public void Check(CudaError error)
     {
@@ -88,5 +125,11 @@ internal sealed unsafe class CudaPlatform : GpuPlatform
                 $"{Name} failed: {s_api.GetErrorString(error)} ({error}).",
                 "What is on the GPU is lost; make the device anew. If it happens again, look at the driver's log (nvidia-smi, dmesg).");
         }
+    }
+
+    private nint AllocateLocked(long bytes)
+    {
+        Check(s_api.AllocateHostMemory(out nint address, (nint)bytes));
+        return address;
     }
 }

@@ -140,6 +140,7 @@ public sealed partial class GpuDevice : Device
     {
         base.Dispose(disposing);
         _platform.Free(_faults, sizeof(int));
+        _graph?.Dispose();
         foreach (IProduct product in Products)
         {
             product.Dispose();

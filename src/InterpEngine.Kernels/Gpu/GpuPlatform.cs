@@ -52,7 +52,7 @@ internal abstract class GpuPlatform : IDisposable
     /// <summary>Waits for all that was asked for.</summary>
     public abstract void Synchronize();
 
-    public void Dispose()
+    public virtual void Dispose()
     {
         Stream.Dispose();
         _memory.Dispose();

@@ -138,7 +138,17 @@ public sealed partial class Model : IDisposable
             Device.Arena.ResetPeak();
             long before = Device.Arena.LiveBytes;
             using var pass = new ForwardPass(Device, Description, _weights, _rotary, _localRotary, tokens, options.Cache, session, cancellation);
-            Tensor residual = pass.Blocks(options.StartAtLayer is null ? pass.Embed() : options.Residual!.Share(), from, to);
+            Tensor residual = null!;
+            void Blocks() => residual = pass.Blocks(options.StartAtLayer is null ? pass.Embed() : options.Residual!.Share(), from, to);
+            if (options.Hooks.Count == 0 && Description.Experts is null)
+            {
+                Device.RunAsGraph(Blocks);
+            }
+            else
+            {
+                Blocks(); // callbacks and routing read values back
+            }
+
             RunResult result = options.StopAtLayer is not null
                 ? new RunResult { Residual = residual, Cache = session.Cache }
                 : pass.Finish(residual, options);

@@ -12,9 +12,6 @@ internal sealed class KernelCache(string folder)
 {
     private const long LongestFile = 64 << 20;
 
-    /// <summary>What is kept of a kernel.</summary>
-    public sealed record Entry(int SharedBytes, bool HasDynamicMemory, string Ptx);
-
     /// <summary>The folder that the environment variable INTERP_KERNEL_CACHE names, or one of the user's own; null where there is none.</summary>
     public static KernelCache? OfUser()
     {
@@ -25,7 +22,7 @@ internal sealed class KernelCache(string folder)
     }
 
     /// <summary>The kernel of a key, or null.</summary>
-    public Entry? Read(string key)
+    public KernelText? Read(string key)
     {
         try
         {
@@ -39,13 +36,13 @@ internal sealed class KernelCache(string folder)
     }
 
     /// <summary>Keeps a kernel: whole or not at all, whoever else writes it at the same time.</summary>
-    public void Write(string key, Entry entry)
+    public void Write(string key, KernelText kernel)
     {
         string path = PathOf(key), temporary = $"{path}.{Guid.NewGuid():N}.tmp";
         try
         {
             CreateFolder();
-            File.WriteAllText(temporary, Header(key, entry) + "\n" + entry.Ptx);
+            File.WriteAllText(temporary, Header(key, kernel) + "\n" + kernel.Ptx);
             File.Move(temporary, path, overwrite: true);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -69,7 +66,7 @@ internal sealed class KernelCache(string folder)
 
     private string PathOf(string key) => Path.Combine(folder, Hash(key) + ".ptx");
 
-    private static Entry? Parse(string text, string key)
+    private static KernelText? Parse(string text, string key)
     {
         int end = text.IndexOf('\n', StringComparison.Ordinal);
         string[] fields = end < 0 ? [] : text[..end].Split(' ');
@@ -80,14 +77,14 @@ internal sealed class KernelCache(string folder)
             return null;
         }
 
-        var entry = new Entry(shared, fields[3] == "dynamic", text[(end + 1)..]);
-        return text[..end] == Header(key, entry) ? entry : null;
+        var kernel = new KernelText(shared, fields[3] == "dynamic", text[(end + 1)..]);
+        return text[..end] == Header(key, kernel) ? kernel : null;
     }
 
-    private static string Header(string key, Entry entry)
+    private static string Header(string key, KernelText kernel)
     {
-        string shared = $"{entry.SharedBytes.ToString(CultureInfo.InvariantCulture)} {(entry.HasDynamicMemory ? "dynamic" : "static")}";
-        return $"// interp-kernel {shared} {Hash($"{key}\n{shared}\n{entry.Ptx}")}";
+        string shared = $"{kernel.SharedBytes.ToString(CultureInfo.InvariantCulture)} {(kernel.HasDynamicMemory ? "dynamic" : "static")}";
+        return $"// interp-kernel {shared} {Hash($"{key}\n{shared}\n{kernel.Ptx}")}";
     }
 
     private static string Hash(string text) => Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));

@@ -16,6 +16,12 @@ namespace InterpEngine.Kernels.Gpu;
 /// <param name="Threads">Threads of a group on this accelerator.</param>
 internal sealed record Kernel<TLauncher>(TLauncher Launch, int Threads) where TLauncher : Delegate;
 
+/// <summary>A compiled kernel and what its launcher must know.</summary>
+/// <param name="SharedBytes">Static shared memory.</param>
+/// <param name="HasDynamicMemory">Whether it uses dynamic shared memory too.</param>
+/// <param name="Ptx">The text.</param>
+internal sealed record KernelText(int SharedBytes, bool HasDynamicMemory, string Ptx);
+
 /// <summary>
 /// Makes kernels of methods marked with <see cref="KernelAttribute"/>, each when it is first asked for, and keeps them: ILGPU itself
 /// holds launchers weakly.
@@ -55,12 +61,15 @@ internal sealed class KernelFactory(Accelerator accelerator, KernelCache? cache)
             ?? throw new InvalidOperationException($"{method.DeclaringType!.Name}.{method.Name} is not marked as a kernel of {string.Join(", ", arguments.Select(a => a.Name))}.");
     }
 
-    /// <summary>Compiles to PTX for a backend, which need not have a GPU.</summary>
-    public static PTXCompiledKernel Compile(Context context, PTXBackend backend, MethodInfo method)
+    /// <summary>Compiles to PTX, without a GPU. In a context of its own, because what was compiled in one before shows in the text.</summary>
+    public static KernelText Compile(MethodInfo method, CudaArchitecture architecture, CudaInstructionSet instructions)
     {
+        using var context = Context.Create(builder => Configure(builder));
+        using var backend = new PTXBackend(context, new CudaCapabilityContext(architecture), architecture, instructions, null);
         var compiled = (PTXCompiledKernel)backend.Compile(
             EntryPointDescription.FromExplicitlyGroupedKernel(method), Specialisation(Marked(method)));
-        return NewCompiledKernel(context, EntryPointOf(compiled), compiled.Info, PtxText.Pass(compiled.PTXAssembly));
+        SharedMemorySpecification shared = EntryPointOf(compiled).SharedMemory;
+        return new KernelText(shared.StaticSize, shared.HasDynamicMemory, PtxText.Pass(compiled.PTXAssembly));
     }
 
     private static KernelSpecialization Specialisation(KernelAttribute marked) =>
@@ -93,19 +102,18 @@ internal sealed class KernelFactory(Accelerator accelerator, KernelCache? cache)
         PTXBackend backend = cuda.Backend;
         string key = $"{method.Module.ModuleVersionId} {method.DeclaringType} {method} {marked.Threads} {marked.Groups} "
             + $"{Context.Version} {backend.Architecture} {backend.InstructionSet} {PtxText.Version}";
-        if (cache?.Read(key) is { } cached)
+        KernelText? text = cache?.Read(key);
+        if (text is null)
         {
-            var entry = new EntryPoint(
-                EntryPointDescription.FromExplicitlyGroupedKernel(method),
-                new SharedMemorySpecification(cached.SharedBytes, cached.HasDynamicMemory),
-                Specialisation(marked));
-            return NewCompiledKernel(cuda.Context, entry, null, cached.Ptx);
+            text = Compile(method, backend.Architecture, backend.InstructionSet);
+            cache?.Write(key, text);
         }
 
-        PTXCompiledKernel compiled = Compile(cuda.Context, backend, method);
-        SharedMemorySpecification shared = EntryPointOf(compiled).SharedMemory;
-        cache?.Write(key, new KernelCache.Entry(shared.StaticSize, shared.HasDynamicMemory, compiled.PTXAssembly));
-        return compiled;
+        var entry = new EntryPoint(
+            EntryPointDescription.FromExplicitlyGroupedKernel(method),
+            new SharedMemorySpecification(text.SharedBytes, text.HasDynamicMemory),
+            Specialisation(marked));
+        return NewCompiledKernel(cuda.Context, entry, null, text.Ptx);
     }
 
     [UnsafeAccessor(UnsafeAccessorKind.Constructor)]

@@ -23,13 +23,19 @@ internal static class TransposedKernels
 
         long left = row * xStride;
         Four s0 = default, s1 = default, s2 = default, s3 = default;
-        for (int n = 0; n < columns; n += 16)
+        int whole = columns / 16 * 16;
+        for (int n = 0; n < whole; n += 16)
         {
-            s0 = Add<T, TFormat>(x, left, w, leading, k, n, columns, s0);
-            s1 = Add<T, TFormat>(x, left, w, leading, k, n + 4, columns, s1);
-            s2 = Add<T, TFormat>(x, left, w, leading, k, n + 8, columns, s2);
-            s3 = Add<T, TFormat>(x, left, w, leading, k, n + 12, columns, s3);
+            s0 = Add<T, TFormat>(x, left, w, leading, k, n, s0);
+            s1 = Add<T, TFormat>(x, left, w, leading, k, n + 4, s1);
+            s2 = Add<T, TFormat>(x, left, w, leading, k, n + 8, s2);
+            s3 = Add<T, TFormat>(x, left, w, leading, k, n + 12, s3);
         }
+
+        s0 = Add<T, TFormat>(x, left, w, leading, k, whole, columns, s0);
+        s1 = Add<T, TFormat>(x, left, w, leading, k, whole + 4, columns, s1);
+        s2 = Add<T, TFormat>(x, left, w, leading, k, whole + 8, columns, s2);
+        s3 = Add<T, TFormat>(x, left, w, leading, k, whole + 12, columns, s3);
 
         output[row * stride + k] = Tree(s0, s1, s2, s3);
     }
@@ -48,17 +54,38 @@ internal static class TransposedKernels
 
         long left = row * xStride;
         Four s0 = default, s1 = default, s2 = default, s3 = default;
-        for (int n = 0; n < columns; n += 16)
+        int whole = columns / 16 * 16;
+        for (int n = 0; n < whole; n += 16)
         {
-            s0 = AddIntegers(x, left, w, scales, leading, k, n, columns, s0);
-            s1 = AddIntegers(x, left, w, scales, leading, k, n + 4, columns, s1);
-            s2 = AddIntegers(x, left, w, scales, leading, k, n + 8, columns, s2);
-            s3 = AddIntegers(x, left, w, scales, leading, k, n + 12, columns, s3);
+            s0 = AddIntegers(x, left, w, scales, leading, k, n, s0);
+            s1 = AddIntegers(x, left, w, scales, leading, k, n + 4, s1);
+            s2 = AddIntegers(x, left, w, scales, leading, k, n + 8, s2);
+            s3 = AddIntegers(x, left, w, scales, leading, k, n + 12, s3);
         }
+
+        s0 = AddIntegers(x, left, w, scales, leading, k, whole, columns, s0);
+        s1 = AddIntegers(x, left, w, scales, leading, k, whole + 4, columns, s1);
+        s2 = AddIntegers(x, left, w, scales, leading, k, whole + 8, columns, s2);
+        s3 = AddIntegers(x, left, w, scales, leading, k, whole + 12, columns, s3);
 
         output[row * stride + k] = Tree(s0, s1, s2, s3);
     }
 
+    /// <summary>Adds the products of n … n + 3.</summary>
+    private static Four Add<T, TFormat>(ArrayView<float> x, long left, ArrayView<T> w, long leading, int k, int n, Four sum)
+        where T : unmanaged
+        where TFormat : struct, IWeightFormat<T>
+    {
+        TFormat format = default;
+        long at = n * leading + k;
+        sum.A = Ptx.Fma(x[left + n], format.Read(w, at), sum.A);
+        sum.B = Ptx.Fma(x[left + n + 1], format.Read(w, at + leading), sum.B);
+        sum.C = Ptx.Fma(x[left + n + 2], format.Read(w, at + 2 * leading), sum.C);
+        sum.D = Ptx.Fma(x[left + n + 3], format.Read(w, at + 3 * leading), sum.D);
+        return sum;
+    }
+
+    /// <summary>The same for those that are there.</summary>
     private static Four Add<T, TFormat>(ArrayView<float> x, long left, ArrayView<T> w, long leading, int k, int n, int columns, Four sum)
         where T : unmanaged
         where TFormat : struct, IWeightFormat<T>
@@ -69,6 +96,17 @@ internal static class TransposedKernels
         sum.B = n + 1 < columns ? Ptx.Fma(x[left + n + 1], format.Read(w, at + leading), sum.B) : sum.B;
         sum.C = n + 2 < columns ? Ptx.Fma(x[left + n + 2], format.Read(w, at + 2 * leading), sum.C) : sum.C;
         sum.D = n + 3 < columns ? Ptx.Fma(x[left + n + 3], format.Read(w, at + 3 * leading), sum.D) : sum.D;
+        return sum;
+    }
+
+    private static Four AddIntegers(
+        ArrayView<float> x, long left, ArrayView<sbyte> w, ArrayView<float> scales, long leading, int k, int n, Four sum)
+    {
+        long at = n * leading + k;
+        sum.A = Ptx.Fma(x[left + n], Value(w, scales, at), sum.A);
+        sum.B = Ptx.Fma(x[left + n + 1], Value(w, scales, at + leading), sum.B);
+        sum.C = Ptx.Fma(x[left + n + 2], Value(w, scales, at + 2 * leading), sum.C);
+        sum.D = Ptx.Fma(x[left + n + 3], Value(w, scales, at + 3 * leading), sum.D);
         return sum;
     }
 

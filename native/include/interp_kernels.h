@@ -20,7 +20,7 @@ extern "C" {
 #endif
 
 // Raised whenever a struct or the meaning of an argument changes.
-#define IK_ABI_VERSION 3
+#define IK_ABI_VERSION 4
 
 typedef enum ik_status {
   IK_OK = 0,
@@ -74,13 +74,30 @@ typedef struct ik_weight {
   int32_t reserved;
 } ik_weight;
 
+typedef enum ik_rotary_pairing { IK_HALVES, IK_INTERLEAVED, IK_INTERLEAVED_TO_HALVES } ik_rotary_pairing;
+
+// How the heads of a row are rotated: by the angles at positions[row], a row of the tables, or not where that
+// is negative. No positions: not at all.
+typedef struct ik_rotation {
+  const int32_t* positions;
+  const float* cos;
+  const float* sin;
+  int64_t head_size, pairs, table_rows;
+  int32_t pairing;  // ik_rotary_pairing
+  int32_t start;    // first rotated channel of a head
+} ik_rotation;
+
 typedef struct ik_matmul_args {
   ik_matrix x;
   ik_weight w;
   const float* bias;
   ik_matrix multiply, residual, pre, delta, out;
   int64_t rows, inner, columns, inner_start, column_start;
-  int32_t activation, reserved;
+  ik_rotation rotation;               // of out; with column_start 0
+  const struct ik_matmul_args* next;  // another product of the same x, rows, inner length and start, and weight type
+  int32_t activation;
+  float scale, soft_cap;  // no cap: 0
+  int32_t reserved;
 } ik_matmul_args;
 
 typedef struct ik_matmul_transposed_args {
@@ -95,9 +112,9 @@ typedef struct ik_norm_args {
   const float* gain;
   const float* bias;
   const float* given_scale;
-  ik_matrix given_normalized;
+  ik_matrix given_normalized, residual;
   float* scale;
-  ik_matrix normalized, out;
+  ik_matrix normalized, delta, out;
   int64_t rows, columns;
   int32_t rms;  // else layer norm
   float epsilon;
@@ -120,17 +137,11 @@ typedef struct ik_attention_args {
   int32_t causal, reserved;
 } ik_attention_args;
 
-typedef enum ik_rotary_pairing { IK_HALVES, IK_INTERLEAVED, IK_INTERLEAVED_TO_HALVES } ik_rotary_pairing;
-
 typedef struct ik_rotary_args {
   const float* x;
   float* out;
-  const int32_t* positions;
-  const float* cos;
-  const float* sin;
-  int64_t tokens, heads, head_size, pairs, table_rows;
-  int32_t pairing;  // ik_rotary_pairing
-  int32_t start;    // first rotated channel of a head
+  ik_rotation rotation;
+  int64_t tokens, heads;
 } ik_rotary_args;
 
 typedef struct ik_embed_args {

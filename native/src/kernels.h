@@ -13,6 +13,12 @@ IK_OPS(IK_DECLARE_KERNEL)
 // Applies an ik_activation to whole vectors, in place.
 void apply_activation(int32_t activation, float* x, int64_t vectors);
 
+// Whether all positions of a rotation lie in its tables.
+bool has_positions(const ik_rotation& rotation, int64_t tokens);
+
+// Rotates heads of one token that lie side by side. out may be x, unless pairs are moved.
+void rotate_heads(const ik_rotation& rotation, int64_t token, const float* x, float* out, int64_t heads);
+
 double spend_flops(int64_t steps, float* sink);
 float read(const float* data, int64_t floats);
 

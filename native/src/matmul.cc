@@ -1,5 +1,6 @@
 // X·W with its epilogue, and X·Wᵀ.
 #include <initializer_list>
+#include <numeric>
 
 #include "narrow.h"
 #include "tile.h"
@@ -45,6 +46,8 @@ void finish(const ik_matmul_args& a, float* acc, int64_t row, int64_t rows, int6
   for_vectors(a, acc, row, rows, column, panels, [&](float* at, int64_t r, int64_t c, auto get, auto put) {
     v16 v = load(at);
     if (a.multiply.data != nullptr) v = v * get(IK_TARGET::row(a.multiply, r) + c);
+    if (a.scale != 1) v = v * splat(a.scale);
+    if (a.soft_cap > 0) v = splat(a.soft_cap) * tanh(v / splat(a.soft_cap));
     if (a.delta.data != nullptr) put(IK_TARGET::row(a.delta, r) + c, v);
     if (a.residual.data != nullptr) v = get(IK_TARGET::row(a.residual, r) + c) + v;
     put(IK_TARGET::row(a.out, r) + c, v);
@@ -86,10 +89,11 @@ struct f32_side {
     });
   }
 
-  void run(int64_t tile, int64_t k, int64_t count, int64_t panel, int64_t panel_count, float* acc) const {
-    int64_t row = tiles.begin(tile), panel_stride = a.w.inner * 16;
-    const float* w = static_cast<const float*>(a.w.data) + panel * panel_stride + (a.inner_start + k) * 16;
-    product p{IK_TARGET::row(a.x, row) + k, a.x.stride, w, panel_stride, count};
+  void run(const ik_weight& w, int64_t tile, int64_t k, int64_t count, int64_t panel, int64_t panel_count,
+           float* acc) const {
+    int64_t row = tiles.begin(tile), panel_stride = w.inner * 16;
+    const float* from = static_cast<const float*>(w.data) + panel * panel_stride + (a.inner_start + k) * 16;
+    product p{IK_TARGET::row(a.x, row) + k, a.x.stride, from, panel_stride, count};
     if (panels != nullptr) {
       int64_t side = tile / tiles_per_panel;
       p.x = panels + (side * a.inner + k) * 16 + row - tiles.begin(side * tiles_per_panel);
@@ -136,12 +140,13 @@ struct narrow_side {
     });
   }
 
-  void run(int64_t tile, int64_t group, int64_t count, int64_t panel, int64_t panel_count, float* acc) const {
-    int64_t row = tiles.begin(tile), bytes = narrow_group_bytes(a.w.type);
-    int64_t panel_stride = divide_up(a.w.inner, group_size) * bytes;
+  void run(const ik_weight& w, int64_t tile, int64_t group, int64_t count, int64_t panel, int64_t panel_count,
+           float* acc) const {
+    int64_t row = tiles.begin(tile), bytes = narrow_group_bytes(w.type);
+    int64_t panel_stride = divide_up(w.inner, group_size) * bytes;
     product.tile(rows + row * row_bytes() + group * product.row_group_bytes * product.unit_rows,
                  row_bytes() * product.unit_rows,
-                 static_cast<const char*>(a.w.data) + panel * panel_stride +
+                 static_cast<const char*>(w.data) + panel * panel_stride +
                      (a.inner_start / group_size + group) * bytes,
                  panel_stride, count, tiles.begin(tile + 1) - row, panel_count, group == 0, acc);
   }
@@ -163,7 +168,7 @@ void multiply(const ik_matmul_args& a, const Side& x, int64_t tile, int64_t tile
     int64_t tile_floats = x.tiles.tallest() * panels * 16;
     for (int64_t k = 0; k < most(1, x.steps()); k += step) {
       for (int64_t t = tile; t < tile_end; t++) {
-        x.run(t, k, least(step, x.steps() - k), first + panel, panels, acc + (t - tile) * tile_floats);
+        x.run(a.w, t, k, least(step, x.steps() - k), first + panel, panels, acc + (t - tile) * tile_floats);
       }
     }
     for (int64_t t = tile; t < tile_end; t++) {
@@ -173,16 +178,28 @@ void multiply(const ik_matmul_args& a, const Side& x, int64_t tile, int64_t tile
   }
 }
 
+// Rotates the heads of a task's output, which is still in the cache.
+void rotate(const ik_matmul_args& a, int64_t row, int64_t row_end, int64_t panel, int64_t panel_end) {
+  int64_t from = panel * 16, to = least(a.columns, panel_end * 16);
+  for (; row < row_end; row++) {
+    float* out = IK_TARGET::row(a.out, row) + from;
+    rotate_heads(a.rotation, row, out, out, (to - from) / a.rotation.head_size);
+  }
+}
+
+// A product whose x is prepared.
 template <class Side>
-ik_status multiply_rows(ik_context& context, const ik_matmul_args& a, Side x) {
-  float* memory = thread_scratch(x.scratch());
-  if (memory == nullptr && x.scratch() > 0) return IK_OUT_OF_MEMORY;
-  x.prepare(context, memory);
+void multiply_all(ik_context& context, const ik_matmul_args& a, const Side& x) {
+  // Panels of a task: whole register tiles, and whole heads where these are rotated.
+  int64_t group = x.panels_of(x.tiles.tallest()), wanted = 4 * context.pool.threads();
+  int64_t panels = divide_up(a.column_start % 16 + a.columns, 16);
+  if (a.rotation.positions != nullptr) {
+    int64_t heads = std::lcm<int64_t, int64_t>(16, a.rotation.head_size) / 16, both = std::lcm(group, heads);
+    group = divide_up(panels, both) * x.tiles.count < wanted ? heads : both;
+  }
 
   // Enough tasks for all threads; where panels are few, rows are divided further.
-  int64_t group = x.panels_of(x.tiles.tallest());
-  int64_t panels = divide_up(a.column_start % 16 + a.columns, 16), groups = divide_up(panels, group);
-  int64_t wanted = 4 * context.pool.threads();
+  int64_t groups = divide_up(panels, group);
   int64_t block = most(block_bytes / most(1, x.row_bytes()), block_rows) / x.tiles.tallest();
   block = most(1, least(least(block, Side::block_tiles), x.tiles.count));
   while (block > 1 && divide_up(x.tiles.count, block) * groups < wanted) block = divide_up(block, 2);
@@ -192,31 +209,56 @@ ik_status multiply_rows(ik_context& context, const ik_matmul_args& a, Side x) {
   // Few rows wait for the weight's memory rather than for arithmetic: count its elements too.
   int64_t work = (a.rows + 16) * (a.columns + 16) * (a.inner + 16) / 16;
   parallel_for(context, blocks * steps, work, [&](int64_t task) {
-    int64_t tile = task / steps * block, panel = task % steps * step;
-    multiply(a, x, tile, least(x.tiles.count, tile + block), panel, least(panels, panel + step));
+    int64_t tile = task / steps * block, tile_end = least(x.tiles.count, tile + block);
+    int64_t panel = task % steps * step, panel_end = least(panels, panel + step);
+    multiply(a, x, tile, tile_end, panel, panel_end);
+    if (a.rotation.positions != nullptr) rotate(a, x.tiles.begin(tile), x.tiles.begin(tile_end), panel, panel_end);
   });
-  return IK_OK;
 }
 
 ik_matrix from_row(const ik_matrix& m, int64_t r) {
   return {m.data == nullptr ? nullptr : m.data + r * m.stride, m.stride};
 }
 
+// Rows [r, r + rows) of a product.
+ik_matmul_args part_of(const ik_matmul_args& a, int64_t r, int64_t rows) {
+  ik_matmul_args part = a;
+  part.rows = rows;
+  for (auto m : {&ik_matmul_args::x, &ik_matmul_args::multiply, &ik_matmul_args::residual, &ik_matmul_args::pre,
+                 &ik_matmul_args::delta, &ik_matmul_args::out}) {
+    part.*m = from_row(a.*m, r);
+  }
+  if (part.rotation.positions != nullptr) part.rotation.positions += r;
+  return part;
+}
+
+// Rows [r, r + rows) of a product and of those that follow it, which share x.
+template <class Side, class... Args>
+ik_status multiply_rows(ik_context& context, const ik_matmul_args& a, int64_t r, int64_t rows, const Args&... args) {
+  ik_matmul_args part = part_of(a, r, rows);
+  Side x(part, args...);
+  float* memory = thread_scratch(x.scratch());
+  if (memory == nullptr && x.scratch() > 0) return IK_OUT_OF_MEMORY;
+  x.prepare(context, memory);
+  multiply_all(context, part, x);
+  for (const ik_matmul_args* next = a.next; next != nullptr; next = next->next) {
+    multiply_all(context, part_of(*next, r, rows), x);
+  }
+  return IK_OK;
+}
+
 }  // namespace
 
 ik_status matmul(ik_context& context, const ik_matmul_args& a) {
-  if (a.columns == 0) return IK_OK;
+  for (const ik_matmul_args* p = &a; p != nullptr; p = p->next) {
+    if (p->rotation.positions != nullptr && !has_positions(p->rotation, a.rows)) return IK_INDEX_OUT_OF_RANGE;
+  }
   int64_t most_rows = most(512, scratch_bytes / 4 / most(1, a.inner));
   for (int64_t r = 0; r < a.rows; r += most_rows) {
-    ik_matmul_args part = a;
-    part.rows = least(most_rows, a.rows - r);
-    for (auto m : {&ik_matmul_args::x, &ik_matmul_args::multiply, &ik_matmul_args::residual,
-                   &ik_matmul_args::pre, &ik_matmul_args::delta, &ik_matmul_args::out}) {
-      part.*m = from_row(a.*m, r);
-    }
-    ik_status status = a.w.type == IK_F32    ? multiply_rows(context, part, f32_side(part))
-                       : a.w.type == IK_BF16 ? multiply_rows(context, part, narrow_side(part, *context.kernels.bf16))
-                                             : multiply_rows(context, part, narrow_side(part, *context.kernels.int8));
+    int64_t rows = least(most_rows, a.rows - r);
+    ik_status status = a.w.type == IK_F32    ? multiply_rows<f32_side>(context, a, r, rows)
+                       : a.w.type == IK_BF16 ? multiply_rows<narrow_side>(context, a, r, rows, *context.kernels.bf16)
+                                             : multiply_rows<narrow_side>(context, a, r, rows, *context.kernels.int8);
     if (status != IK_OK) return status;
   }
   return IK_OK;

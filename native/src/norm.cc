@@ -31,13 +31,13 @@ void norm_row(const ik_norm_args& a, int64_t r) {
   }
   if (a.given_scale != nullptr) scale = a.given_scale[r];
   if (a.scale != nullptr && (given == nullptr || a.given_scale != nullptr)) a.scale[r] = scale;
-  if (a.normalized.data == nullptr && a.out.data == nullptr) return;
+  if (a.normalized.data == nullptr && a.delta.data == nullptr && a.out.data == nullptr) return;
 
   v16 inverse = splat(1.0f / scale), shift = splat(centre);
   for (int64_t c = 0; c < n; c += 16) {
     v16 v = given != nullptr ? load_some(given + c, n - c) : (load_some(x + c, n - c) - shift) * inverse;
     if (a.normalized.data != nullptr) store_some(row(a.normalized, r) + c, v, n - c);
-    if (a.out.data == nullptr) continue;
+    if (a.out.data == nullptr && a.delta.data == nullptr) continue;
     if (a.gain != nullptr && a.bias != nullptr) {
       v = fma(v, load_some(a.gain + c, n - c), load_some(a.bias + c, n - c));
     } else if (a.gain != nullptr) {
@@ -45,6 +45,9 @@ void norm_row(const ik_norm_args& a, int64_t r) {
     } else if (a.bias != nullptr) {
       v = v + load_some(a.bias + c, n - c);
     }
+    if (a.delta.data != nullptr) store_some(row(a.delta, r) + c, v, n - c);
+    if (a.out.data == nullptr) continue;
+    if (a.residual.data != nullptr) v = load_some(row(a.residual, r) + c, n - c) + v;
     store_some(row(a.out, r) + c, v, n - c);
   }
 }

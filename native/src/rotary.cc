@@ -45,28 +45,36 @@ void rotate_apart(const float* x, float* out, const float* cos, const float* sin
   }
 }
 
+using rotate_function = void (*)(const float* x, float* out, const float* cos, const float* sin, int64_t pairs);
+
+constexpr rotate_function rotations[] = {rotate_halves, rotate_neighbours, rotate_apart};
+
 }  // namespace
 
-ik_status rotary(ik_context& context, const ik_rotary_args& a) {
-  for (int64_t t = 0; t < a.tokens; t++) {
-    if (a.positions[t] >= a.table_rows) return IK_INDEX_OUT_OF_RANGE;
+bool has_positions(const ik_rotation& r, int64_t tokens) {
+  for (int64_t t = 0; t < tokens; t++) {
+    if (r.positions[t] >= r.table_rows) return false;
   }
+  return true;
+}
 
-  auto rotate = a.pairing == IK_HALVES        ? rotate_halves
-                : a.pairing == IK_INTERLEAVED ? rotate_neighbours
-                                              : rotate_apart;
-  for_rows(context, a.tokens, a.heads * a.head_size, [&](int64_t from, int64_t to) {
-    for (int64_t t = from; t < to; t++) {
-      int64_t p = a.positions[t], rotated = p < 0 ? 0 : a.start + 2 * a.pairs;
-      for (int64_t h = 0; h < a.heads; h++) {
-        const float* x = a.x + (t * a.heads + h) * a.head_size;
-        float* out = a.out + (t * a.heads + h) * a.head_size;
-        if (p >= 0) rotate(x + a.start, out + a.start, a.cos + p * a.pairs, a.sin + p * a.pairs, a.pairs);
-        if (x == out) continue;
-        if (p >= 0) std::memcpy(out, x, a.start * sizeof(float));
-        std::memcpy(out + rotated, x + rotated, (a.head_size - rotated) * sizeof(float));
-      }
+void rotate_heads(const ik_rotation& r, int64_t token, const float* x, float* out, int64_t heads) {
+  int64_t p = r.positions[token], rotated = p < 0 ? 0 : r.start + 2 * r.pairs;
+  for (int64_t h = 0; h < heads; h++, x += r.head_size, out += r.head_size) {
+    if (p >= 0) {
+      rotations[r.pairing](x + r.start, out + r.start, r.cos + p * r.pairs, r.sin + p * r.pairs, r.pairs);
     }
+    if (x == out) continue;
+    if (p >= 0) std::memcpy(out, x, r.start * sizeof(float));
+    std::memcpy(out + rotated, x + rotated, (r.head_size - rotated) * sizeof(float));
+  }
+}
+
+ik_status rotary(ik_context& context, const ik_rotary_args& a) {
+  if (!has_positions(a.rotation, a.tokens)) return IK_INDEX_OUT_OF_RANGE;
+  int64_t row = a.heads * a.rotation.head_size;
+  for_rows(context, a.tokens, row, [&](int64_t from, int64_t to) {
+    for (int64_t t = from; t < to; t++) rotate_heads(a.rotation, t, a.x + t * row, a.out + t * row, a.heads);
   });
   return IK_OK;
 }

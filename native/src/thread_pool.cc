@@ -41,7 +41,12 @@ void await_change(const std::atomic<T>& value, T old) {
 thread_pool::thread_pool(int threads) {
   try {
     workers_.reserve(threads - 1);
-    for (int i = 1; i < threads; i++) workers_.emplace_back([this] { work(); });
+    for (int i = 1; i < threads; i++) {
+      workers_.emplace_back([this] { work(); });
+#if defined(__linux__)
+      pthread_setname_np(workers_.back().native_handle(), "interp-cpu");
+#endif
+    }
   } catch (...) {
     stop();
     throw;

@@ -116,9 +116,14 @@ class draw {
   ik_matrix matrix_or_none(int64_t rows, int64_t columns) { return chance(2) ? ik_matrix{nullptr, 0} : matrix(rows, columns); }
 
   // Packed by the scalar kernels from random numbers.
-  ik_weight weight(int64_t inner, int64_t columns) {
+  ik_weight weight(int64_t inner, int64_t columns) { return weight(inner, columns, weight_type()); }
+
+  int32_t weight_type() {
     static constexpr int32_t types[] = {IK_F32, IK_BF16, IK_I8};
-    int32_t type = types[below(3)];
+    return types[below(3)];
+  }
+
+  ik_weight weight(int64_t inner, int64_t columns, int32_t type) {
     int64_t panels = (columns + 15) / 16, groups = (inner + 31) / 32;
     int64_t floats_of_panel = type == IK_F32 ? inner * 16 : groups * (type == IK_BF16 ? 256 : 144);
     buffer& memory = make(1, panels * floats_of_panel, 0);
@@ -129,6 +134,12 @@ class draw {
     pack.inner = inner, pack.columns = columns, pack.inner_stride = columns, pack.column_stride = 1;
     if (ik_pack(packer, &pack) != IK_OK) fail("pack", "refused a proper case");
     return result;
+  }
+
+  template <class T>
+  T* keep(const T& value) {
+    buffer& b = make(1, (sizeof(T) + 3) / 4, 0);
+    return new (b.at<char>()) T(value);
   }
 
   static ik_context* packer;  // scalar, one thread
@@ -150,18 +161,43 @@ class draw {
 
 ik_context* draw::packer;
 
-void draw_args(draw& d, ik_matmul_args& a) {
-  a.rows = d.rows(), a.inner = d.columns(), a.columns = d.columns();
-  a.inner_start = d.below(5), a.column_start = d.chance(2) ? 0 : 16 * d.below(3);
-  int64_t more = d.chance(2) ? 0 : d.below(40);
-  if (a.column_start == 0 && more == 0) a.inner_start = 0;
-  a.w = d.weight(a.inner_start + a.inner, a.column_start + a.columns + more);
-  a.x = d.matrix(a.rows, a.inner);
+ik_rotation draw_rotation(draw& d, int64_t tokens, int64_t head_size) {
+  ik_rotation r{};
+  r.head_size = head_size, r.pairs = d.below(head_size / 2 + 1), r.table_rows = d.size();
+  r.pairing = static_cast<int32_t>(d.below(3)), r.start = static_cast<int32_t>(d.below(head_size - 2 * r.pairs + 1));
+  r.positions = d.integers(tokens, -1, r.table_rows);
+  r.cos = d.floats(r.table_rows, r.pairs), r.sin = d.floats(r.table_rows, r.pairs);
+  return r;
+}
+
+// Everything of a product but what it shares with those before it.
+void draw_product(draw& d, ik_matmul_args& a) {
+  a.columns = d.columns();
+  a.column_start = d.chance(2) ? 0 : 16 * d.below(3);
+  a.scale = d.chance(2) ? 1 : 0.5f, a.soft_cap = d.chance(3) ? 30.0f : 0.0f;
+  a.w = d.weight(a.inner_start + a.inner + d.below(3), a.column_start + a.columns + d.below(40), a.w.type);
   a.bias = d.floats_or_none(1, a.columns);
   a.multiply = d.matrix_or_none(a.rows, a.columns), a.residual = d.matrix_or_none(a.rows, a.columns);
   a.pre = d.matrix_or_none(a.rows, a.columns), a.delta = d.matrix_or_none(a.rows, a.columns);
   a.out = d.matrix(a.rows, a.columns);
   a.activation = static_cast<int32_t>(d.below(IK_SIGMOID + 1));
+  if (a.column_start > 0 || d.chance(2)) return;
+  int64_t head_size = 1 + d.below(a.columns);
+  while (a.columns % head_size != 0) head_size--;
+  a.rotation = draw_rotation(d, a.rows, head_size);
+  a.rotation.pairing %= IK_INTERLEAVED_TO_HALVES;
+}
+
+void draw_args(draw& d, ik_matmul_args& a) {
+  a.rows = d.rows(), a.inner = d.columns(), a.inner_start = d.chance(2) ? 0 : d.below(5);
+  a.x = d.matrix(a.rows, a.inner);
+  a.w.type = d.weight_type();
+  if (d.chance(3)) {
+    ik_matmul_args next = a;
+    draw_product(d, next);
+    a.next = d.keep(next);
+  }
+  draw_product(d, a);
 }
 
 void draw_args(draw& d, ik_matmul_transposed_args& a) {
@@ -175,9 +211,10 @@ void draw_args(draw& d, ik_norm_args& a) {
   a.x = d.matrix(a.rows, a.columns);
   a.gain = d.floats_or_none(1, a.columns), a.bias = d.floats_or_none(1, a.columns);
   a.given_scale = d.floats_or_none(1, a.rows);
-  a.given_normalized = d.matrix_or_none(a.rows, a.columns);
+  a.given_normalized = d.matrix_or_none(a.rows, a.columns), a.residual = d.matrix_or_none(a.rows, a.columns);
   a.scale = d.floats_or_none(1, a.rows);
-  a.normalized = d.matrix_or_none(a.rows, a.columns), a.out = d.matrix_or_none(a.rows, a.columns);
+  a.normalized = d.matrix_or_none(a.rows, a.columns), a.delta = d.matrix_or_none(a.rows, a.columns);
+  a.out = d.matrix_or_none(a.rows, a.columns);
   a.rms = d.chance(2), a.epsilon = 1e-5f;
 }
 
@@ -204,12 +241,9 @@ void draw_args(draw& d, ik_attention_args& a) {
 }
 
 void draw_args(draw& d, ik_rotary_args& a) {
-  a.tokens = d.rows(), a.heads = 1 + d.below(4), a.head_size = 2 * d.size(35), a.pairs = d.below(a.head_size / 2 + 1);
-  a.table_rows = d.size(), a.pairing = static_cast<int32_t>(d.below(3));
-  a.start = static_cast<int32_t>(d.below(a.head_size - 2 * a.pairs + 1));
-  a.positions = d.integers(a.tokens, -1, a.table_rows);
-  a.cos = d.floats(a.table_rows, a.pairs), a.sin = d.floats(a.table_rows, a.pairs);
-  a.x = d.floats(a.tokens * a.heads, a.head_size), a.out = d.floats(a.tokens * a.heads, a.head_size);
+  a.tokens = d.rows(), a.heads = 1 + d.below(4);
+  a.rotation = draw_rotation(d, a.tokens, 2 * d.size(35));
+  a.x = d.floats(a.tokens * a.heads, a.rotation.head_size), a.out = d.floats(a.tokens * a.heads, a.rotation.head_size);
 }
 
 void draw_args(draw& d, ik_embed_args& a) {

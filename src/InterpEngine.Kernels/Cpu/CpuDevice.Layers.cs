@@ -12,8 +12,10 @@ public sealed unsafe partial class CpuDevice
             Bias = HostMemory.AddressOrZero(op.Bias),
             GivenScale = HostMemory.AddressOrZero(op.GivenScale),
             GivenNormalized = NativeMatrix.Of(op.GivenNormalized),
+            Residual = NativeMatrix.Of(op.Residual),
             Scale = HostMemory.AddressOrZero(op.Scale),
             Normalized = NativeMatrix.Of(op.Normalized),
+            Delta = NativeMatrix.Of(op.Delta),
             Out = NativeMatrix.Of(op.Out),
             Rows = op.X.Rows,
             Columns = op.X.Columns,
@@ -30,16 +32,9 @@ public sealed unsafe partial class CpuDevice
         {
             X = HostMemory.Address(op.X),
             Out = HostMemory.Address(op.Out),
-            Positions = HostMemory.Address(op.Positions),
-            Cos = HostMemory.Address(op.Cos),
-            Sin = HostMemory.Address(op.Sin),
+            Rotation = RotationArgs.Of(op),
             Tokens = op.Tokens,
             Heads = op.X.Shape[^2],
-            HeadSize = op.X.Shape[^1],
-            Pairs = op.Cos.Shape[1],
-            TableRows = op.Cos.Shape[0],
-            Pairing = (int)op.Pairs,
-            Start = op.Start,
         };
         Finish(NativeMethods.ik_rotary(_context, &args), nameof(Rotary), in op);
     }

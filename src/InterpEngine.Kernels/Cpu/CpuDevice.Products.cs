@@ -5,7 +5,34 @@ public sealed unsafe partial class CpuDevice
     /// <inheritdoc/>
     protected override void Execute(in MatMul op)
     {
-        var args = new MatMulArgs
+        MatMulArgs args = ArgsOf(in op);
+        Finish(NativeMethods.ik_matmul(_context, &args), nameof(MatMul), in op);
+    }
+
+    /// <inheritdoc/>
+    protected override void Execute(ReadOnlySpan<MatMul> products)
+    {
+        MatMulArgs* chain = stackalloc MatMulArgs[products.Length];
+        for (int i = 0; i < products.Length; i++)
+        {
+            chain[i] = ArgsOf(in products[i]);
+            chain[i].Next = i + 1 < products.Length ? (nint)(chain + i + 1) : 0;
+        }
+
+        if (products.Length > 0)
+        {
+            Finish(NativeMethods.ik_matmul(_context, chain), nameof(MatMul), in products[0]);
+        }
+
+        foreach (ref readonly MatMul op in products)
+        {
+            Finish(Status.Ok, nameof(MatMul), in op);
+        }
+    }
+
+    private static MatMulArgs ArgsOf(in MatMul op)
+    {
+        return new MatMulArgs
         {
             X = new NativeMatrix(op.X),
             W = new NativeWeight(op.W),
@@ -21,8 +48,10 @@ public sealed unsafe partial class CpuDevice
             InnerStart = op.InnerStart,
             ColumnStart = op.ColumnStart,
             Activation = (int)op.Activation,
+            Scale = op.Scale,
+            SoftCap = op.SoftCap,
+            Rotation = op.Rotation is null ? default : RotationArgs.Of(op.Rotary),
         };
-        Finish(NativeMethods.ik_matmul(_context, &args), nameof(MatMul), in op);
     }
 
     /// <inheritdoc/>

@@ -15,7 +15,7 @@ internal enum Status
 /// <summary>The C ABI of the native library, and the check that it is the one this assembly was built for.</summary>
 internal static unsafe partial class NativeMethods
 {
-    public const int AbiVersion = 3;
+    public const int AbiVersion = 4;
     private const string Library = "interp_kernels";
 
     private static readonly Lazy<string?> s_defect = new(FindDefect);

@@ -40,6 +40,26 @@ internal readonly struct NativeWeight
     }
 }
 
+internal struct RotationArgs
+{
+    public nint Positions, Cos, Sin;
+    public long HeadSize, Pairs, TableRows;
+    public int Pairing, Start;
+
+    /// <summary>As far as the rotation itself says; positions for the tokens of X.</summary>
+    public static RotationArgs Of(in Rotary op) => new()
+    {
+        Positions = HostMemory.Address(op.Positions),
+        Cos = HostMemory.Address(op.Cos),
+        Sin = HostMemory.Address(op.Sin),
+        HeadSize = op.X.Shape[^1],
+        Pairs = op.Cos.Shape[1],
+        TableRows = op.Cos.Shape[0],
+        Pairing = (int)op.Pairs,
+        Start = op.Start,
+    };
+}
+
 internal struct MatMulArgs
 {
     public NativeMatrix X;
@@ -47,7 +67,11 @@ internal struct MatMulArgs
     public nint Bias;
     public NativeMatrix Multiply, Residual, Pre, Delta, Out;
     public long Rows, Inner, Columns, InnerStart, ColumnStart;
-    public int Activation, Reserved;
+    public RotationArgs Rotation;
+    public nint Next;
+    public int Activation;
+    public float Scale, SoftCap;
+    public int Reserved;
 }
 
 internal struct MatMulTransposedArgs
@@ -62,9 +86,9 @@ internal struct NormArgs
 {
     public NativeMatrix X;
     public nint Gain, Bias, GivenScale;
-    public NativeMatrix GivenNormalized;
+    public NativeMatrix GivenNormalized, Residual;
     public nint Scale;
-    public NativeMatrix Normalized, Out;
+    public NativeMatrix Normalized, Delta, Out;
     public long Rows, Columns;
     public int Rms;
     public float Epsilon;
@@ -80,9 +104,9 @@ internal struct AttentionArgs
 
 internal struct RotaryArgs
 {
-    public nint X, Out, Positions, Cos, Sin;
-    public long Tokens, Heads, HeadSize, Pairs, TableRows;
-    public int Pairing, Start;
+    public nint X, Out;
+    public RotationArgs Rotation;
+    public long Tokens, Heads;
 }
 
 internal struct EmbedArgs

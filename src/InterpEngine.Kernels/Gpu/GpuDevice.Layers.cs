@@ -10,8 +10,8 @@ public sealed partial class GpuDevice
 {
     private delegate void NormLauncher(
         Queue queue, Config config, Floats x, long xStride, int columns, int centred, float epsilon, Floats gain, Floats bias,
-        Floats givenScale, Floats given, long givenStride, Floats scaleOut, Floats normalized, long normalizedStride, Floats output,
-        long outputStride);
+        Floats givenScale, Floats given, long givenStride, Floats scaleOut, Floats normalized, long normalizedStride, Floats residual,
+        long residualStride, Floats delta, long deltaStride, Floats output, long outputStride);
 
     private delegate void AttentionLauncher(
         Queue queue, Config config, Floats q, Floats k, Floats v, Ints spans, Floats given, int kind, Floats slopes, Floats sinks,
@@ -28,7 +28,8 @@ public sealed partial class GpuDevice
             kernel.Launch(
                 Stream, (op.X.Rows, kernel.Threads), x, op.X.Stride, op.X.Columns, op.Kind == NormKind.Layer ? 1 : 0, op.Epsilon,
                 ViewOrEmpty(op.Gain), ViewOrEmpty(op.Bias), ViewOrEmpty(op.GivenScale), given, op.GivenNormalized?.Stride ?? 0,
-                ViewOrEmpty(op.Scale), normalized, op.Normalized?.Stride ?? 0, output, op.Out?.Stride ?? 0);
+                ViewOrEmpty(op.Scale), normalized, op.Normalized?.Stride ?? 0, ViewOrEmpty(op.Residual), op.Residual?.Stride ?? 0,
+                ViewOrEmpty(op.Delta), op.Delta?.Stride ?? 0, output, op.Out?.Stride ?? 0);
         }
 
         Finish(in op);

@@ -12,6 +12,12 @@ public sealed partial class GpuDevice
     /// <inheritdoc/>
     protected override void Execute(in MatMul op)
     {
+        if (op.Scale != 1 || op.SoftCap > 0)
+        {
+            MultiplyInSteps(in op);
+            return;
+        }
+
         GpuWeight weight = Own(op.W);
         ObjectDisposedException.ThrowIf(weight.Address == 0, weight);
         int inner = op.X.Columns, columns = op.Out.Columns;
@@ -21,7 +27,34 @@ public sealed partial class GpuDevice
             Products.First(product => product.Accepts(weight, inner, columns, o.InnerStart, o.ColumnStart)).Run(in op, weight);
         }
 
+        if (op.Rotation is not null)
+        {
+            Execute(op.Rotary);
+        }
+
         Finish(in op);
+    }
+
+    /// <summary>Scales and caps after the product, which by its contract changes no bit: few models ask for either.</summary>
+    private void MultiplyInSteps(in MatMul op)
+    {
+        using Tensor? own = op.Delta is null && op.Residual is not null ? Allocate(ElementType.F32, op.Out.Rows, op.Out.Columns) : null;
+        Matrix delta = op.Delta ?? (own is null ? op.Out : Matrix.From(own));
+        Execute(op with { Scale = 1, SoftCap = 0, Residual = null, Delta = null, Out = delta });
+        Execute(new Map { X = delta, Kind = MapKind.Scale, Parameter = op.Scale, Out = delta });
+        if (op.SoftCap > 0)
+        {
+            Execute(new Map { X = delta, Kind = MapKind.SoftCap, Parameter = op.SoftCap, Out = delta });
+        }
+
+        if (op.Residual is { } residual)
+        {
+            Execute(new Add { A = residual, B = delta, Out = op.Out });
+        }
+        else if (op.Delta is not null)
+        {
+            Execute(new Copy { From = delta, To = op.Out });
+        }
     }
 
     /// <inheritdoc/>

@@ -2,7 +2,7 @@ namespace InterpEngine.Kernels;
 
 /// <summary>
 /// The matrix product with its epilogue, in one pass over memory:
-/// <c>acc = X·W; pre = acc + bias; delta = act(pre) ⊙ multiply; out = residual + delta</c>.
+/// <c>acc = X·W; pre = acc + bias; delta = cap(act(pre) ⊙ multiply × scale); out = residual + delta</c>, or out's heads rotated.
 /// </summary>
 /// <remarks>
 /// <para>Order of summation: on CPUs element (r, c) is one chain of fused multiply-adds from +0 over k = 0 … K−1, whatever the number of
@@ -34,10 +34,20 @@ public readonly record struct MatMul
     /// <summary>[rows, N], multiplied after the activation: the other half of a gated MLP.</summary>
     public Matrix? Multiply { get; init; }
 
+    /// <summary>Multiplies after that; 1 unless set.</summary>
+    public float Scale { get; init; } = 1;
+
+    /// <summary>c, where values are capped softly after that, <c>c·tanh(x/c)</c>; 0 for no cap.</summary>
+    public float SoftCap { get; init; }
+
     /// <summary>[rows, N], added last.</summary>
     public Matrix? Residual { get; init; }
 
-    /// <summary>[rows, N]: where the values before the activation go, if anyone wants them.</summary>
+    /// <summary>How heads of Out are rotated, as <see cref="Kernels.Rotary"/> would in place; Out is then a whole tensor, and
+    /// of all the steps only a bias may come before.</summary>
+    public HeadRotation? Rotation { get; init; }
+
+    /// <summary>[rows, N]: where the values before activation and rotation go, if anyone wants them.</summary>
     public Matrix? Pre { get; init; }
 
     /// <summary>[rows, N]: where the values before the residual go, if anyone wants them.</summary>
@@ -51,6 +61,14 @@ public readonly record struct MatMul
 
     /// <summary>First column of the weight that is used.</summary>
     public int ColumnStart { get; init; }
+
+    /// <summary>Scale 1.</summary>
+    public MatMul()
+    {
+    }
+
+    /// <summary>The rotation as an op of its own.</summary>
+    internal Rotary Rotary => Rotation!.Value.Of(Out.Tensor);
 
     internal void Check()
     {
@@ -67,6 +85,30 @@ public readonly record struct MatMul
             throw new ArgumentException(
                 $"MatMul: a weight [{W.Inner}, {W.Columns}] has no [{X.Columns}, {n}] at ({InnerStart}, {ColumnStart}).");
         }
+
+        if (!(SoftCap >= 0))
+        {
+            throw new ArgumentException($"MatMul: a soft cap of {SoftCap}; expected a positive one, or 0 for none.");
+        }
+
+        if (Rotation is { } rotation)
+        {
+            CheckRotation(rotation);
+        }
+    }
+
+    private void CheckRotation(HeadRotation rotation)
+    {
+        bool plain = Activation == Activation.None && Scale == 1 && SoftCap == 0 && (Multiply ?? Residual ?? Delta) is null;
+        bool whole = Out.Offset == 0 && Out.Stride == Out.Columns && Out.Tensor.Shape.Count == (long)Out.Rows * Out.Columns;
+        if (!plain || !whole || ColumnStart != 0
+            || Out.Tensor.Shape.Rank < 2 || Out.Columns != (long)Out.Tensor.Shape[^1] * Out.Tensor.Shape[^2] || rotation.Pairs == RotaryPairs.InterleavedToHalves)
+        {
+            throw new ArgumentException(
+                "MatMul: only the heads of a plain projection are rotated, in place, in a whole tensor [tokens, heads, head size].");
+        }
+
+        rotation.Of(Out.Tensor).Check();
     }
 }
 
@@ -97,11 +139,35 @@ public readonly record struct MatMulTransposed
 
 public abstract partial class Device
 {
+    /// <summary>How many products may run together.</summary>
+    public const int MostProducts = 16;
+
     /// <summary>Computes <see cref="MatMul"/>.</summary>
     public void Run(in MatMul op)
     {
         op.Check();
         Execute(in op);
+    }
+
+    /// <summary>
+    /// Computes products of one X, in their order: the same values as one by one, but X is read and prepared once. A later one may
+    /// take an earlier one's Out for its Multiply or Residual.
+    /// </summary>
+    /// <param name="products">With equal X and InnerStart, and weights of one type.</param>
+    /// <exception cref="ArgumentException">They do not share X.</exception>
+    public void Run(params ReadOnlySpan<MatMul> products)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(products.Length, MostProducts, nameof(products));
+        foreach (ref readonly MatMul op in products)
+        {
+            op.Check();
+            if (op.X != products[0].X || op.InnerStart != products[0].InnerStart || op.W.Type != products[0].W.Type)
+            {
+                throw new ArgumentException("MatMul: products that run together have one X, one InnerStart and one type of weights.");
+            }
+        }
+
+        Execute(products);
     }
 
     /// <summary>Computes <see cref="MatMulTransposed"/>.</summary>
@@ -113,6 +179,15 @@ public abstract partial class Device
 
     /// <summary>This device's <see cref="MatMul"/>; arguments are checked.</summary>
     protected abstract void Execute(in MatMul op);
+
+    /// <summary>This device's products of one X; arguments are checked.</summary>
+    protected virtual void Execute(ReadOnlySpan<MatMul> products)
+    {
+        foreach (ref readonly MatMul op in products)
+        {
+            Execute(in op);
+        }
+    }
 
     /// <summary>This device's <see cref="MatMulTransposed"/>; arguments are checked.</summary>
     protected abstract void Execute(in MatMulTransposed op);

@@ -12,11 +12,11 @@ public enum NormKind
 
 /// <summary>
 /// Layer norm and RMS norm over the last axis: <c>scale = √(mean(c²) + ε)</c>, <c>normalized = c·(1/scale)</c>,
-/// <c>out = normalized·gain + bias</c>, where c is x − mean(x) for a layer norm and x for an RMS norm.
+/// <c>delta = normalized·gain + bias</c>, <c>out = residual + delta</c>, where c is x − mean(x) for a layer norm and x for an RMS norm.
 /// </summary>
 /// <remarks>
 /// Order of summation: the two means are sums in 16 lanes (lane i mod 16, the squares by fused multiply-add), then the tree; each is
-/// divided by the length once. <c>out</c> is one fused multiply-add, or one product without bias, or one sum without gain.
+/// divided by the length once. <c>delta</c> is one fused multiply-add, or one product without bias, or one sum without gain.
 /// A stage that is given (<see cref="GivenScale"/>, <see cref="GivenNormalized"/>) is not computed: this is how an intervention on
 /// it continues, with the same bits if it changed nothing.
 /// </remarks>
@@ -43,13 +43,19 @@ public readonly record struct Norm
     /// <summary>[rows, d]: used instead of the computed normalized values; x is then not read, and there is no scale.</summary>
     public Matrix? GivenNormalized { get; init; }
 
+    /// <summary>[rows, d], added last.</summary>
+    public Matrix? Residual { get; init; }
+
     /// <summary>[rows] elements: where the scale goes, if anyone wants it.</summary>
     public Tensor? Scale { get; init; }
 
     /// <summary>[rows, d]: where the normalized values go, if anyone wants them.</summary>
     public Matrix? Normalized { get; init; }
 
-    /// <summary>[rows, d] or none; may be X.</summary>
+    /// <summary>[rows, d]: where the values before the residual go, if anyone wants them.</summary>
+    public Matrix? Delta { get; init; }
+
+    /// <summary>[rows, d] or none; may be X or Residual.</summary>
     public Matrix? Out { get; init; }
 
     internal void Check()
@@ -61,6 +67,8 @@ public readonly record struct Norm
         OpCheck.Vector(nameof(Norm), nameof(Scale), Scale, X.Rows);
         GivenNormalized?.Check(nameof(Norm), nameof(GivenNormalized), X.Rows, X.Columns);
         Normalized?.Check(nameof(Norm), nameof(Normalized), X.Rows, X.Columns);
+        Residual?.Check(nameof(Norm), nameof(Residual), X.Rows, X.Columns);
+        Delta?.Check(nameof(Norm), nameof(Delta), X.Rows, X.Columns);
         Out?.Check(nameof(Norm), nameof(Out), X.Rows, X.Columns);
         if (GivenNormalized is not null && (Scale ?? GivenScale) is not null)
         {

@@ -13,6 +13,19 @@ public enum RotaryPairs
     InterleavedToHalves,
 }
 
+/// <summary>How the heads of a product are rotated; see <see cref="Rotary"/>.</summary>
+/// <param name="Positions">I32, one for each token: its row in the tables, negative for none.</param>
+/// <param name="Cos">[positions, r/2].</param>
+/// <param name="Sin">[positions, r/2].</param>
+/// <param name="Pairs">Which channels form a pair.</param>
+/// <param name="Start">The first channel of a head that is rotated.</param>
+public readonly record struct HeadRotation(Tensor Positions, Tensor Cos, Tensor Sin, RotaryPairs Pairs = RotaryPairs.Halves, int Start = 0)
+{
+    /// <summary>This rotation of a tensor [tokens, heads, head size], in place unless Out is set.</summary>
+    public Rotary Of(Tensor x) =>
+        new() { X = x, Positions = Positions, Cos = Cos, Sin = Sin, Pairs = Pairs, Start = Start, Out = x };
+}
+
 /// <summary>
 /// Rotary position embedding: the pair (a, b) at angle i becomes <c>(a·cos − b·sin, b·cos + a·sin)</c>; channels before and
 /// past the rotated ones are copied.

@@ -35,22 +35,23 @@ public sealed partial class ReferenceDevice
     /// <inheritdoc/>
     protected override void Execute(in Map op)
     {
-        double p = op.Parameter;
         for (int row = 0; row < op.Out.Rows; row++)
         {
             ReadOnlySpan<float> x = Row(op.X, row);
             Span<float> output = Row(op.Out, row);
             for (int i = 0; i < output.Length; i++)
             {
-                output[i] = op.Kind switch
-                {
-                    MapKind.Scale => (float)(x[i] * p),
-                    MapKind.SoftCap => (float)(p * Math.Tanh(x[i] / p)),
-                    _ => Math.Max(-op.Parameter, Math.Min(op.Parameter, x[i])),
-                };
+                output[i] = Map(op.Kind, x[i], op.Parameter);
             }
         }
     }
+
+    private static float Map(MapKind kind, float x, float p) => kind switch
+    {
+        MapKind.Scale => (float)(x * (double)p),
+        MapKind.SoftCap => (float)(p * Math.Tanh(x / (double)p)),
+        _ => Math.Max(-p, Math.Min(p, x)),
+    };
 
     /// <inheritdoc/>
     protected override void Execute(in Copy op)

@@ -8,6 +8,10 @@ public sealed partial class ReferenceDevice
         MatMul o = op;
         ReferenceWeight weight = Own(o.W);
         ForEach(o.X.Rows, row => MultiplyRow(in o, weight, row));
+        if (op.Rotation is not null)
+        {
+            Execute(op.Rotary);
+        }
     }
 
     /// <inheritdoc/>
@@ -52,6 +56,8 @@ public sealed partial class ReferenceDevice
 
             value = Activate(op.Activation, value);
             value = multiply.IsEmpty ? value : value * multiply[n];
+            value *= op.Scale;
+            value = op.SoftCap > 0 ? Map(MapKind.SoftCap, value, op.SoftCap) : value;
             if (!delta.IsEmpty)
             {
                 delta[n] = value;

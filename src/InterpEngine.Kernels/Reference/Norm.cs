@@ -5,7 +5,7 @@ public sealed partial class ReferenceDevice
     /// <inheritdoc/>
     protected override void Execute(in Norm op)
     {
-        float[] normalized = new float[op.X.Columns];
+        float[] normalized = new float[op.X.Columns], delta = new float[op.X.Columns];
         for (int row = 0; row < op.X.Rows; row++)
         {
             if (op.GivenNormalized is { } given)
@@ -22,9 +22,16 @@ public sealed partial class ReferenceDevice
                 normalized.CopyTo(Row(wanted, row));
             }
 
+            GainAndBias(in op, normalized, delta);
+            if (op.Delta is { } added)
+            {
+                delta.CopyTo(Row(added, row));
+            }
+
             if (op.Out is { } output)
             {
-                GainAndBias(in op, normalized, Row(output, row));
+                ReadOnlySpan<float> residual = op.Residual is { } r ? Row(r, row) : [];
+                Add(residual, delta, Row(output, row));
             }
         }
     }
@@ -54,6 +61,14 @@ public sealed partial class ReferenceDevice
             double value = normalized[i];
             value = gain.IsEmpty ? value : value * gain[i];
             output[i] = (float)(bias.IsEmpty ? value : value + bias[i]);
+        }
+    }
+
+    private static void Add(ReadOnlySpan<float> residual, ReadOnlySpan<float> delta, Span<float> output)
+    {
+        for (int i = 0; i < output.Length; i++)
+        {
+            output[i] = residual.IsEmpty ? delta[i] : residual[i] + delta[i];
         }
     }
 

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using InterpEngine.Hooks;
 using InterpEngine.Kernels;
 
@@ -35,57 +36,116 @@ internal sealed partial class ForwardPass
         AttentionWeights attention = weights.Attention;
         NormWeights? norm = _description.Norms == NormPlacement.OnResidual ? null : weights.Ln1;
         using Tensor? attnIn = PerHead(HookKind.AttnIn, layer, residPre, null, heads);
-        Tensor q = HeadInputs(HookKind.QInput, HookKind.Q, layer, residPre, attnIn, normed, norm, attention.Q, heads);
-        Tensor k = HeadInputs(HookKind.KInput, HookKind.K, layer, residPre, attnIn, normed, norm, attention.K, groups);
-        Tensor v = HeadInputs(HookKind.VInput, HookKind.V, layer, residPre, attnIn, normed, norm, attention.V, groups);
-        Adjust(attention.QNorm, HookKind.Q, layer, ref q);
-        Adjust(attention.KNorm, HookKind.K, layer, ref k);
-        Adjust(null, HookKind.V, layer, ref v);
-        Rotate(HookKind.Q, HookKind.RotQ, layer, ref q);
-        Rotate(HookKind.K, HookKind.RotK, layer, ref k);
-        return (q, k, v);
+        using Tensor? qInput = PerHead(HookKind.QInput, layer, residPre, attnIn, heads);
+        using Tensor? kInput = PerHead(HookKind.KInput, layer, residPre, attnIn, groups);
+        using Tensor? vInput = PerHead(HookKind.VInput, layer, residPre, attnIn, groups);
+        Projection[] projections =
+        [
+            new(attention.Q, heads, attention.QNorm, qInput, HookKind.Q, HookKind.RotQ),
+            new(attention.K, groups, attention.KNorm, kInput, HookKind.K, HookKind.RotK),
+            new(attention.V, groups, null, vInput, HookKind.V, null),
+        ];
+        Tensor[] results = ProjectHeads(layer, normed, norm, projections);
+        return (results[0], results[1], results[2]);
     }
 
+    /// <summary>A projection to heads, what stands behind it and its hook points.</summary>
+    /// <param name="Linear">Weight and bias.</param>
+    /// <param name="Heads">How many heads.</param>
+    /// <param name="Norm">The norm of its result.</param>
+    /// <param name="Input">What each head reads where a hook changed that, [batch, positions, heads, d].</param>
+    /// <param name="Kind">The hook point of its result.</param>
+    /// <param name="Rotated">The hook point of its result after rotation, if it is rotated where the model has rotations.</param>
+    private readonly record struct Projection(
+        Linear Linear, int Heads, NormWeights? Norm, Tensor? Input, HookKind Kind, HookKind? Rotated);
+
     /// <summary>
-    /// Queries, keys or values [batch, positions, heads, head size]. Usually a projection of the norm's output; where a hook changed
-    /// what some head reads, each head has its own input, norm and projection.
+    /// Queries, keys and values [batch, positions, heads, head size], normed, clamped and rotated as the model has it: one op, with the
+    /// rotation in it unless a norm, a clamp or a hook stands before it.
     /// </summary>
-    private Tensor HeadInputs(
-        HookKind inputKind, HookKind kind, int layer, Tensor residPre, Tensor? attnIn, Tensor normed, NormWeights? norm, Linear projection,
-        int heads)
+    private Tensor[] ProjectHeads(int layer, Tensor normed, NormWeights? norm, Projection[] projections)
     {
-        int size = _description.HeadSize, width = _description.Width;
-        using Tensor? input = PerHead(inputKind, layer, residPre, attnIn, heads);
-        Tensor result;
-        if (input is null)
+        HeadRotation? rotation = RotationOf(layer);
+        Tensor[] results = [.. projections.Select(projection => New(projection.Heads, _description.HeadSize))];
+        Tensor?[] unrotated = new Tensor?[results.Length];
+        bool[] rotates = [.. projections.Select(projection => rotation is not null && projection.Rotated is not null)];
+        bool[] atOnce = [.. projections.Select((projection, i) => rotates[i] && MayRotateAtOnce(projection, layer))];
+        var products = new List<MatMul>();
+        for (int i = 0; i < results.Length; i++)
         {
-            result = Project(normed, projection, heads, size);
-        }
-        else
-        {
-            result = New(heads, size);
-            using Tensor normedHeads = norm is null ? input.Share() : New(heads, width);
-            if (norm is not null)
+            if (projections[i].Input is { } input)
             {
-                _device.Run(norm.Of(input, _description) with { Out = normedHeads });
+                ProjectEachHead(input, norm, projections[i].Linear, results[i]);
+                continue;
             }
 
-            for (int head = 0; head < heads; head++)
+            unrotated[i] = atOnce[i] && _hooks.Wants(projections[i].Kind, layer) ? _device.Allocate(ElementType.F32, results[i].Shape) : null;
+            products.Add(ProductOf(normed, projections[i].Linear, results[i]) with
             {
-                using Tensor? bias = projection.Bias?.Slice(head * size, size);
-                _device.Run(new MatMul
-                {
-                    X = new Matrix(normedHeads, (long)head * width, _batch * _length, width, (long)heads * width),
-                    W = projection.Weight,
-                    ColumnStart = head * size,
-                    Bias = bias,
-                    Out = new Matrix(result, (long)head * size, _batch * _length, size, (long)heads * size),
-                });
+                Rotation = atOnce[i] ? rotation : null,
+                Pre = unrotated[i] is { } pre ? Flat(pre) : default(Matrix?),
+            });
+        }
+
+        _device.Run(CollectionsMarshal.AsSpan(products));
+        for (int i = 0; i < results.Length; i++)
+        {
+            if (atOnce[i])
+            {
+                Show(projections[i].Kind, layer, unrotated[i]);
+            }
+            else
+            {
+                _hooks.Visit(projections[i].Kind, layer, ref results[i]);
             }
         }
 
-        _hooks.Visit(kind, layer, ref result);
-        return result;
+        for (int i = 0; i < results.Length; i++)
+        {
+            Adjust(projections[i].Norm, projections[i].Kind, layer, ref results[i]);
+            if (!rotates[i])
+            {
+                continue;
+            }
+
+            if (!atOnce[i])
+            {
+                Rotate(rotation!.Value, projections[i].Kind, layer, ref results[i]);
+            }
+
+            _hooks.Visit(projections[i].Rotated!.Value, layer, ref results[i]);
+        }
+
+        return results;
+    }
+
+    /// <summary>Whether nothing stands between a projection and its rotation, and that can be done in place.</summary>
+    private bool MayRotateAtOnce(Projection projection, int layer) =>
+        projection is { Norm: null, Input: null } && _description.QueryKeyValueLimit == 0 && !_hooks.MayReplace(projection.Kind, layer)
+        && _description.Positions is RotaryPositions { Pairs: not RotaryPairs.InterleavedToHalves };
+
+    /// <summary>A projection where each head has its own input and norm of it.</summary>
+    private void ProjectEachHead(Tensor input, NormWeights? norm, Linear projection, Tensor result)
+    {
+        (int heads, int size, int width) = (result.Shape[2], result.Shape[3], _description.Width);
+        using Tensor normed = norm is null ? input.Share() : New(heads, width);
+        if (norm is not null)
+        {
+            _device.Run(norm.Of(input, _description) with { Out = normed });
+        }
+
+        for (int head = 0; head < heads; head++)
+        {
+            using Tensor? bias = projection.Bias?.Slice(head * size, size);
+            _device.Run(new MatMul
+            {
+                X = new Matrix(normed, (long)head * width, _batch * _length, width, (long)heads * width),
+                W = projection.Weight,
+                ColumnStart = head * size,
+                Bias = bias,
+                Out = new Matrix(result, (long)head * size, _batch * _length, size, (long)heads * size),
+            });
+        }
     }
 
     /// <summary>The residual stream once for every head, as a hook point.</summary>
@@ -159,29 +219,26 @@ internal sealed partial class ForwardPass
         }
     }
 
-    private void Rotate(HookKind kind, HookKind rotatedKind, int layer, ref Tensor x)
+    /// <summary>A block's rotation of queries and keys, if the model has one.</summary>
+    private HeadRotation? RotationOf(int layer)
     {
         if (_description.Positions is not RotaryPositions positions)
         {
-            return;
+            return null;
         }
 
         Rotation rotation = _localRotation is not null && _description.Window(layer) > 0 ? _localRotation : _rotation!;
-        bool moves = positions.Pairs == RotaryPairs.InterleavedToHalves;
+        return new HeadRotation(
+            rotation.Positions, rotation.Tables.Cos, rotation.Tables.Sin, positions.Pairs, positions.Start);
+    }
+
+    private void Rotate(HeadRotation rotation, HookKind kind, int layer, ref Tensor x)
+    {
+        bool moves = rotation.Pairs == RotaryPairs.InterleavedToHalves;
         Tensor rotated = moves ? _device.Allocate(ElementType.F32, x.Shape) : InPlaceOf(kind, layer, x);
-        _device.Run(new Rotary
-        {
-            X = x,
-            Positions = rotation.Positions,
-            Cos = rotation.Tables.Cos,
-            Sin = rotation.Tables.Sin,
-            Pairs = positions.Pairs,
-            Start = positions.Start,
-            Out = rotated,
-        });
+        _device.Run(rotation.Of(x) with { Out = rotated });
         x.Dispose();
         x = rotated;
-        _hooks.Visit(rotatedKind, layer, ref x);
     }
 
     /// <summary>Where a changed x goes: its own memory, unless it was shown under a hook point and may be somebody's now.</summary>

@@ -16,8 +16,14 @@ internal sealed partial class ForwardPass
         Tensor k = Keys(weights, latent, normed, keyValueInput);
         Tensor v = Project(keyValueInput, weights.V, heads, _description.ValueSize);
         _hooks.Visit(HookKind.V, layer, ref v);
-        Rotate(HookKind.Q, HookKind.RotQ, layer, ref q);
-        Rotate(HookKind.K, HookKind.RotK, layer, ref k);
+        if (RotationOf(layer) is { } rotation)
+        {
+            Rotate(rotation, HookKind.Q, layer, ref q);
+            _hooks.Visit(HookKind.RotQ, layer, ref q);
+            Rotate(rotation, HookKind.K, layer, ref k);
+            _hooks.Visit(HookKind.RotK, layer, ref k);
+        }
+
         return (q, k, v);
     }
 

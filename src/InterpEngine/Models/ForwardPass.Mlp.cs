@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using InterpEngine.Hooks;
 using InterpEngine.Kernels;
 
@@ -44,46 +45,59 @@ internal sealed partial class ForwardPass
 
     private Tensor DenseMlp(int layer, MlpWeights weights, NormWeights? post, Tensor normed, Tensor added)
     {
-        Tensor? linear = null;
-        if (weights.Up is { } up)
-        {
-            linear = Project(normed, up, _description.MlpWidth);
-            _hooks.Visit(HookKind.MlpPreLinear, layer, ref linear);
-        }
-
-        Tensor neurons = Neurons(layer, weights.In, normed, linear);
-        linear?.Dispose();
+        Tensor neurons = Neurons(layer, weights, normed);
         _hooks.Visit(HookKind.MlpPost, layer, ref neurons);
         Tensor sum = ProjectAndAdd(neurons, weights.Out, added, post, WritePoints.Mlp, layer);
         neurons.Dispose();
         return sum;
     }
 
-    /// <summary>The first projection of an MLP with its activation and gate, in one op unless a hook may change what lies between.</summary>
-    private Tensor Neurons(int layer, Linear projection, Tensor normed, Tensor? gated)
+    /// <summary>
+    /// The first projections of an MLP with its activation and gate: one op, unless a hook may change what lies between.
+    /// </summary>
+    private Tensor Neurons(int layer, MlpWeights weights, Tensor normed)
     {
         Tensor post = New(_description.MlpWidth);
-        if (_hooks.MayReplace(HookKind.MlpPre, layer))
+        bool mayReplacePre = _hooks.MayReplace(HookKind.MlpPre, layer);
+        Tensor? linear = weights.Up is null ? null : New(_description.MlpWidth);
+        var products = new List<MatMul>();
+        if (linear is not null)
         {
-            Tensor changed = Project(normed, projection, _description.MlpWidth);
-            _hooks.Visit(HookKind.MlpPre, layer, ref changed);
-            _device.Run(new Activate { X = changed, Activation = _description.Activation, Multiply = View(gated), Out = post });
-            changed.Dispose();
-            return post;
+            products.Add(ProductOf(normed, weights.Up!, linear));
+            if (mayReplacePre || _hooks.MayReplace(HookKind.MlpPreLinear, layer))
+            {
+                _device.Run(products[0]);
+                products.Clear();
+                _hooks.Visit(HookKind.MlpPreLinear, layer, ref linear);
+            }
         }
 
-        Tensor? pre = _hooks.Wants(HookKind.MlpPre, layer) ? New(_description.MlpWidth) : null;
-        _device.Run(new MatMul
+        if (mayReplacePre)
         {
-            X = normed,
-            W = projection.Weight,
-            Bias = projection.Bias,
-            Activation = _description.Activation,
-            Multiply = View(gated),
-            Pre = View(pre),
-            Out = post,
-        });
-        Show(HookKind.MlpPre, layer, pre);
+            Tensor changed = Project(normed, weights.In, _description.MlpWidth);
+            _hooks.Visit(HookKind.MlpPre, layer, ref changed);
+            _device.Run(new Activate { X = changed, Activation = _description.Activation, Multiply = View(linear), Out = post });
+            changed.Dispose();
+        }
+        else
+        {
+            Tensor? pre = _hooks.Wants(HookKind.MlpPre, layer) ? New(_description.MlpWidth) : null;
+            products.Add(ProductOf(normed, weights.In, post) with
+            {
+                Activation = _description.Activation,
+                Multiply = View(linear),
+                Pre = View(pre),
+            });
+            _device.Run(CollectionsMarshal.AsSpan(products));
+            if (products.Count > 1)
+            {
+                Show(HookKind.MlpPreLinear, layer, linear?.Share());
+            }
+
+            Show(HookKind.MlpPre, layer, pre);
+        }
+
+        linear?.Dispose();
         return post;
     }
 }

@@ -12,7 +12,7 @@ internal sealed partial class ForwardPass
     /// </summary>
     private Tensor ProjectAndAdd(Tensor x, Linear projection, Tensor residual, NormWeights? post, WritePoints points, int layer)
     {
-        if (post is not null || _description.ResidualScale != 1 || _hooks.MayReplace(points.Out, layer))
+        if (post is not null || _hooks.MayReplace(points.Out, layer))
         {
             return AddTo(residual, Project(x, projection, _description.Width), post, points, layer);
         }
@@ -24,6 +24,7 @@ internal sealed partial class ForwardPass
             X = Flat(x),
             W = projection.Weight,
             Bias = projection.Bias,
+            Scale = _description.ResidualScale,
             Residual = residual,
             Delta = View(delta),
             Out = sum,
@@ -37,6 +38,11 @@ internal sealed partial class ForwardPass
     {
         if (post is not null)
         {
+            if (_description.ResidualScale == 1 && !_hooks.MayReplace(points.Out, layer))
+            {
+                return AddNormed(residual, delta, post, points, layer);
+            }
+
             Tensor normed = Norm(delta, post, points.PostScale, points.PostNormalized, layer);
             delta.Dispose();
             delta = normed;
@@ -54,8 +60,19 @@ internal sealed partial class ForwardPass
         return sum;
     }
 
-    /// <summary>A norm with its two hook points.</summary>
-    private Tensor Norm(Tensor x, NormWeights weights, HookKind scaleKind, HookKind normalizedKind, int layer)
+    /// <summary>residual + norm(delta) as one op. Takes delta over.</summary>
+    private Tensor AddNormed(Tensor residual, Tensor delta, NormWeights post, WritePoints points, int layer)
+    {
+        Tensor? added = _hooks.Wants(points.Out, layer) ? Residual() : null;
+        Tensor sum = Norm(delta, post, points.PostScale, points.PostNormalized, layer, residual, added);
+        delta.Dispose();
+        Show(points.Out, layer, added);
+        return sum;
+    }
+
+    /// <summary>A norm with its two hook points; <c>residual + norm(x)</c> where a residual is given, and what is added goes to added.</summary>
+    private Tensor Norm(
+        Tensor x, NormWeights weights, HookKind scaleKind, HookKind normalizedKind, int layer, Tensor? residual = null, Tensor? added = null)
     {
         Tensor result = _device.Allocate(ElementType.F32, x.Shape);
         bool split = _hooks.MayReplace(scaleKind, layer) || _hooks.MayReplace(normalizedKind, layer);
@@ -68,13 +85,20 @@ internal sealed partial class ForwardPass
             _hooks.Visit(scaleKind, layer, ref scale!);
             _device.Run(op with { GivenScale = scale, Normalized = normalized! });
             _hooks.Visit(normalizedKind, layer, ref normalized!);
-            _device.Run(op with { GivenNormalized = normalized, Out = result });
+            _device.Run(op with { GivenNormalized = normalized, Residual = View(residual), Delta = View(added), Out = result });
             scale.Dispose();
             normalized.Dispose();
         }
         else
         {
-            _device.Run(op with { Scale = scale, Normalized = View(normalized), Out = result });
+            _device.Run(op with
+            {
+                Scale = scale,
+                Normalized = View(normalized),
+                Residual = View(residual),
+                Delta = View(added),
+                Out = result,
+            });
             Show(scaleKind, layer, scale);
             Show(normalizedKind, layer, normalized);
         }
@@ -85,9 +109,12 @@ internal sealed partial class ForwardPass
     private Tensor Project(Tensor x, Linear projection, params ReadOnlySpan<int> axes)
     {
         Tensor result = New(axes);
-        _device.Run(new MatMul { X = Flat(x), W = projection.Weight, Bias = projection.Bias, Out = Flat(result) });
+        _device.Run(ProductOf(x, projection, result));
         return result;
     }
+
+    private MatMul ProductOf(Tensor x, Linear projection, Tensor result) =>
+        new() { X = Flat(x), W = projection.Weight, Bias = projection.Bias, Out = Flat(result) };
 
     private Tensor LookUp(Weight table, int[] ids)
     {

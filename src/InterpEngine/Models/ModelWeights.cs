@@ -111,17 +111,15 @@ internal sealed class ModelWeights : IDisposable
         Device device = normed.Device;
         using Tensor narrow = Narrow(normed);
         Tensor logits = device.Allocate(ElementType.F32, [.. normed.Shape.Axes[..^1], Unembed.Weight.Columns]);
-        device.Run(new MatMul { X = narrow, W = Unembed.Weight, Bias = Unembed.Bias, Out = logits });
-        if (model.LogitScale != 1)
+        device.Run(new MatMul
         {
-            device.Run(new Map { X = logits, Kind = MapKind.Scale, Parameter = model.LogitScale, Out = logits });
-        }
-
-        if (model.LogitSoftCap > 0)
-        {
-            device.Run(new Map { X = logits, Kind = MapKind.SoftCap, Parameter = model.LogitSoftCap, Out = logits });
-        }
-
+            X = narrow,
+            W = Unembed.Weight,
+            Bias = Unembed.Bias,
+            Scale = model.LogitScale,
+            SoftCap = model.LogitSoftCap,
+            Out = logits,
+        });
         return logits;
     }
 

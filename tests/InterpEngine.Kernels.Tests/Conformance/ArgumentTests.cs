@@ -64,6 +64,15 @@ public sealed class ArgumentTests : IDisposable
         Refused("MatMul: a weight [3, 3] has no [3, 3] at (1, 0)", () => _device.Run(op with { InnerStart = 1 }));
         Refused("MatMul: a weight", () => _device.Run(op with { ColumnStart = -1 }));
         Refused("MatMul: a weight", () => _device.Run(op with { ColumnStart = int.MaxValue }));
+        Refused("MatMul: a soft cap of -1", () => _device.Run(op with { SoftCap = -1 }));
+        using Tensor wide = _device.Allocate(ElementType.F32, 2, 1), heads = _device.Allocate(ElementType.F32, 2, 1, 3);
+        using Tensor positions = _device.Allocate(ElementType.I32, 2);
+        MatMul rotated = op with { Out = new Matrix(heads, 0, 2, 3, 3), Rotation = new HeadRotation(positions, wide, wide) };
+        Refused("MatMul: only the heads", () => _device.Run(rotated with { Activation = Activation.Relu }));
+        Refused("MatMul: only the heads", () => _device.Run(rotated with { Residual = Matrix.From(_small) }));
+        Refused("MatMul: only the heads", () => _device.Run(rotated with { Out = _small }));
+        Refused("MatMul: products", () => _device.Run(op, op with { X = new Matrix(_large, 0, 2, 3, 3) }));
+        Refused("Rotary: Positions", () => _device.Run(rotated with { Rotation = new HeadRotation(_integers, wide, wide) }));
         Refused("MatMulTransposed: Out", () => _device.Run(new MatMulTransposed { X = _small, W = _weight, Out = _large }));
         Refused("Embed: Ids", () => _device.Run(new Embed { Ids = _integers, Table = _weight, Out = _small }));
     }
@@ -75,6 +84,8 @@ public sealed class ArgumentTests : IDisposable
         Refused("Norm: Gain", () => _device.Run(op with { Gain = _small }));
         Refused("Norm: GivenScale", () => _device.Run(op with { GivenScale = _small }));
         Refused("Norm: Normalized", () => _device.Run(op with { Normalized = _large }));
+        Refused("Norm: Residual", () => _device.Run(op with { Residual = _large }));
+        Refused("Norm: Delta", () => _device.Run(op with { Delta = _large }));
         Refused("Norm: Out", () => _device.Run(op with { Out = _large }));
     }
 

@@ -35,6 +35,55 @@ public sealed class CompanyTests
         }
     }
 
+    /// <summary>Products that share X give the bits of each alone, and a rotation in a product those of the op.</summary>
+    [Theory]
+    [MemberData(nameof(DeviceNames))]
+    public void Products_together(string device)
+    {
+        using var run = new OpRun(Devices.All[device].Value, 6);
+        (int Rows, int Inner, int Size, int Heads)[] shapes = [(1, 33, 64, 3), (5, 20, 17, 4), (20, 70, 16, 5), (150, 64, 80, 2), (300, 16, 24, 9)];
+
+        // The last two are for several threads and blocks of a CPU; the simulator needs minutes for them.
+        foreach ((int rows, int inner, int size, int heads) in shapes[..(device == Devices.Simulated ? 3 : 5)])
+        {
+            foreach (ElementType type in (ElementType[])[ElementType.F32, ElementType.BF16, ElementType.I8])
+            {
+                foreach (RotaryPairs pairs in (RotaryPairs[])[RotaryPairs.Halves, RotaryPairs.Interleaved])
+                {
+                    Together(run, rows, inner, size, heads, type, pairs);
+                }
+            }
+        }
+    }
+
+    private static void Together(OpRun run, int rows, int inner, int size, int heads, ElementType type, RotaryPairs pairs)
+    {
+        int start = size % 3, half = (size - start) / 4, columns = heads * size;
+        Device on = run.Device;
+        Matrix x = run.Matrix(run.Values(rows * inner), rows, inner, Layout.Odd);
+        Tensor bias = run.Tensor(run.Values(columns), columns), gate = on.Allocate(ElementType.F32, rows, columns);
+        int[] positions = [.. run.Integers(rows, 10).Select((position, i) => i % 7 == 1 ? -1 : position)];
+        var rotation = new HeadRotation(
+            run.Tensor(positions, rows), run.Tensor(run.Values(10 * half), 10, half), run.Tensor(run.Values(10 * half), 10, half), pairs, start);
+        Weight[] weights = [.. Enumerable.Range(0, 3).Select(_ => run.Weight(run.Values(inner * columns), inner, columns, type))];
+        using Tensor rotated = on.Allocate(ElementType.F32, rows, heads, size), pre = on.Allocate(ElementType.F32, rows, columns);
+        using Tensor gated = on.Allocate(ElementType.F32, rows, columns), alone = on.Allocate(ElementType.F32, rows, heads, size);
+        on.Run(
+            new MatMul { X = x, W = weights[0], Bias = bias, Pre = Matrix.From(pre), Rotation = rotation, Out = new Matrix(rotated, 0, rows, columns, columns) },
+            new MatMul { X = x, W = weights[1], Bias = bias, Out = gate },
+            new MatMul { X = x, W = weights[2], Activation = Activation.Silu, Multiply = Matrix.From(gate), Out = gated });
+
+        on.Run(new MatMul { X = x, W = weights[0], Bias = bias, Out = new Matrix(alone, 0, rows, columns, columns) });
+        Assert.Equal(alone.ToArray<float>(), pre.ToArray<float>());
+        on.Run(rotation.Of(alone));
+        Assert.Equal(alone.ToArray<float>(), rotated.ToArray<float>());
+        on.Run(new MatMul { X = x, W = weights[1], Bias = bias, Out = gate });
+        on.Run(new MatMul { X = x, W = weights[2], Activation = Activation.Silu, Multiply = Matrix.From(gate), Out = new Matrix(alone, 0, rows, columns, columns) });
+        Assert.Equal(alone.ToArray<float>(), gated.ToArray<float>());
+        gate.Dispose();
+        weights.ToList().ForEach(weight => weight.Dispose());
+    }
+
     [Theory]
     [MemberData(nameof(DeviceNames))]
     public void Rows(string device)

@@ -25,6 +25,9 @@ public sealed class StageTests
                 on.Run(op with { GivenScale = scale, Normalized = normalized });
                 on.Run(op with { GivenNormalized = normalized, Gain = gain, Bias = bias, Out = split });
                 Assert.Equal(whole.ToArray<float>(), split.ToArray<float>());
+                on.Run(op with { Gain = gain, Bias = bias, Residual = Matrix.From(normalized), Out = split });
+                on.Run(new Add { A = normalized, B = whole, Out = whole });
+                Assert.Equal(whole.ToArray<float>(), split.ToArray<float>());
             }
         }
     }
@@ -92,6 +95,8 @@ public sealed class StageTests
                     Bias = bias,
                     Activation = activation,
                     Multiply = multiply,
+                    Scale = 1.3f,
+                    SoftCap = 0.7f,
                     Residual = residual,
                     Out = whole,
                 };
@@ -100,12 +105,16 @@ public sealed class StageTests
                 using Tensor oneHead = split.Reshape(rows, 1, columns);
                 on.Run(new SumHeads { X = oneHead, Bias = bias, Out = split });
                 on.Run(new Activate { X = split, Activation = activation, Multiply = multiply, Out = split });
+                on.Run(new Map { X = split, Kind = MapKind.Scale, Parameter = 1.3f, Out = split });
+                on.Run(new Map { X = split, Kind = MapKind.SoftCap, Parameter = 0.7f, Out = split });
                 on.Run(new Add { A = residual, B = split, Out = split });
                 Assert.Equal(whole.ToArray<float>(), split.ToArray<float>());
 
                 on.Run(fused with { Pre = pre, Delta = delta, Out = split });
                 Assert.Equal(whole.ToArray<float>(), split.ToArray<float>());
                 on.Run(new Activate { X = pre, Activation = activation, Multiply = multiply, Out = pre });
+                on.Run(new Map { X = pre, Kind = MapKind.Scale, Parameter = 1.3f, Out = pre });
+                on.Run(new Map { X = pre, Kind = MapKind.SoftCap, Parameter = 0.7f, Out = pre });
                 Assert.Equal(delta.ToArray<float>(), pre.ToArray<float>());
             }
         }

@@ -10,7 +10,8 @@ internal static class NormKernels
     public static void Normalize(
         ArrayView<float> x, long xStride, int columns, int centred, float epsilon, ArrayView<float> gain, ArrayView<float> bias,
         ArrayView<float> givenScale, ArrayView<float> given, long givenStride, ArrayView<float> scaleOut, ArrayView<float> normalized,
-        long normalizedStride, ArrayView<float> output, long outputStride)
+        long normalizedStride, ArrayView<float> residual, long residualStride, ArrayView<float> delta, long deltaStride,
+        ArrayView<float> output, long outputStride)
     {
         ArrayView<float> scratch = SharedMemory.Allocate<float>(GroupTree.Scratch);
         int thread = Group.IdxX, threads = Group.DimX;
@@ -73,9 +74,15 @@ internal static class NormKernels
                 normalized[row * normalizedStride + i] = value;
             }
 
+            value = Affine(value, gain, bias, i);
+            if (delta.Length != 0)
+            {
+                delta[row * deltaStride + i] = value;
+            }
+
             if (output.Length != 0)
             {
-                output[row * outputStride + i] = Affine(value, gain, bias, i);
+                output[row * outputStride + i] = residual.Length != 0 ? residual[row * residualStride + i] + value : value;
             }
         }
     }

@@ -2,6 +2,9 @@ namespace InterpEngine.Kernels.Tests.Conformance.Cases;
 
 internal static class MatMulCases
 {
+    private const float Scale = -1.7f;
+    private const float SoftCap = 0.8f;
+
     [Flags]
     private enum Parts
     {
@@ -13,7 +16,9 @@ internal static class MatMulCases
         Delta = 16,
         ResidualInPlace = 32 | Residual,
         MultiplyInPlace = 64 | Multiply,
-        All = Bias | Multiply | Residual | Pre | Delta,
+        Scale = 128,
+        SoftCap = 256,
+        All = Bias | Multiply | Scale | SoftCap | Residual | Pre | Delta,
     }
 
     public static IEnumerable<OpCase> All()
@@ -32,7 +37,7 @@ internal static class MatMulCases
         foreach (Parts parts in (Parts[])
         [
             Parts.Bias, Parts.Multiply, Parts.Residual, Parts.Pre, Parts.Delta, Parts.Bias | Parts.Pre, Parts.ResidualInPlace,
-            Parts.MultiplyInPlace, Parts.All | Parts.ResidualInPlace,
+            Parts.MultiplyInPlace, Parts.Scale, Parts.SoftCap, Parts.Scale | Parts.SoftCap | Parts.Residual, Parts.All | Parts.ResidualInPlace,
         ])
         {
             yield return Plain(1, 17, 37, parts, Activation.Gelu, Layout.Odd);
@@ -111,7 +116,9 @@ internal static class MatMulCases
         Approx Delta(int r, int n)
         {
             Approx value = Approx.Apply(activation, Pre(r, n));
-            return Has(Parts.Multiply) ? value * multiply[r * columns + n] : value;
+            value = Has(Parts.Multiply) ? value * multiply[r * columns + n] : value;
+            value = Has(Parts.Scale) ? value * Scale : value;
+            return Has(Parts.SoftCap) ? SoftCap * Approx.Tanh(value / SoftCap) : value;
         }
 
         Approx Out(int r, int n) => Has(Parts.Residual) ? residual[r * columns + n] + Delta(r, n) : Delta(r, n);
@@ -131,6 +138,8 @@ internal static class MatMulCases
             Bias = Has(Parts.Bias) ? run.Tensor(bias, columns) : null,
             Activation = activation,
             Multiply = multiplyMatrix,
+            Scale = Has(Parts.Scale) ? Scale : 1,
+            SoftCap = Has(Parts.SoftCap) ? SoftCap : 0,
             Residual = residualMatrix,
             Pre = Has(Parts.Pre) ? run.Output("pre", rows, columns, layout, Pre) : default(Matrix?),
             Delta = Has(Parts.Delta) ? run.Output("delta", rows, columns, layout, Delta) : default(Matrix?),

@@ -43,6 +43,8 @@ internal static class NormCases
 
             var truth = new Truth(kind, x, columns, 1e-5f);
             Approx Out(int r, int i) => Affine(truth.Normalized(r, i), gain ? g[i] : null, bias ? b[i] : null);
+            float[] added = run.Values(rows * columns);
+            Matrix residual = run.Matrix(added, rows, columns, layout);
             Matrix input = run.Matrix(x, rows, columns, layout);
             var op = new Norm
             {
@@ -57,6 +59,14 @@ internal static class NormCases
                 Scale = run.Output("scale", new Shape(rows), truth.Scale),
                 Normalized = run.Output("normalized", rows, columns, layout, truth.Normalized),
                 Out = run.Output("out", rows, columns, layout, Out),
+            });
+            run.Device.Run(op with { Delta = run.Output("delta alone", rows, columns, layout, Out) });
+            run.Watch("out in place of the residual", residual, (r, i) => added[r * columns + i] + Out(r, i));
+            run.Device.Run(op with
+            {
+                Residual = residual,
+                Delta = run.Output("delta", rows, columns, layout, Out),
+                Out = residual,
             });
             run.Watch("in place", input, Out);
             run.Device.Run(op with { Out = input });

@@ -1,4 +1,4 @@
-// X·W with its epilogue, and X·Wᵀ.
+// X·W with its epilogue.
 #include <initializer_list>
 #include <numeric>
 
@@ -152,9 +152,9 @@ struct narrow_side {
   }
 };
 
-constexpr int64_t block_bytes = 3 << 19;      // of X, which stay in the second-level cache while panels pass by,
-constexpr int64_t block_rows = 128;           // but so many rows: each fetches the panels once more
-constexpr int64_t scratch_bytes = 16 << 20;   // of X are prepared at a time
+constexpr int64_t block_bytes = 3 << 19;     // of X, which stay in the second-level cache while panels pass by,
+constexpr int64_t block_rows = 128;          // but so many rows: each fetches the panels once more
+constexpr int64_t scratch_bytes = 16 << 20;  // of X are prepared at a time
 
 // One task: rows of tiles [tile, tile_end) times panels [panel, panel_end) of the output.
 template <class Side>
@@ -212,7 +212,8 @@ void multiply_all(ik_context& context, const ik_matmul_args& a, const Side& x) {
     int64_t tile = task / steps * block, tile_end = least(x.tiles.count, tile + block);
     int64_t panel = task % steps * step, panel_end = least(panels, panel + step);
     multiply(a, x, tile, tile_end, panel, panel_end);
-    if (a.rotation.positions != nullptr) rotate(a, x.tiles.begin(tile), x.tiles.begin(tile_end), panel, panel_end);
+    if (a.rotation.positions == nullptr) return;
+    rotate(a, x.tiles.begin(tile), x.tiles.begin(tile_end), panel, panel_end);
   });
 }
 
@@ -224,8 +225,8 @@ ik_matrix from_row(const ik_matrix& m, int64_t r) {
 ik_matmul_args part_of(const ik_matmul_args& a, int64_t r, int64_t rows) {
   ik_matmul_args part = a;
   part.rows = rows;
-  for (auto m : {&ik_matmul_args::x, &ik_matmul_args::multiply, &ik_matmul_args::residual, &ik_matmul_args::pre,
-                 &ik_matmul_args::delta, &ik_matmul_args::out}) {
+  for (auto m : {&ik_matmul_args::x, &ik_matmul_args::multiply, &ik_matmul_args::residual,
+                 &ik_matmul_args::pre, &ik_matmul_args::delta, &ik_matmul_args::out}) {
     part.*m = from_row(a.*m, r);
   }
   if (part.rotation.positions != nullptr) part.rotation.positions += r;
@@ -234,7 +235,8 @@ ik_matmul_args part_of(const ik_matmul_args& a, int64_t r, int64_t rows) {
 
 // Rows [r, r + rows) of a product and of those that follow it, which share x.
 template <class Side, class... Args>
-ik_status multiply_rows(ik_context& context, const ik_matmul_args& a, int64_t r, int64_t rows, const Args&... args) {
+ik_status multiply_rows(ik_context& context, const ik_matmul_args& a, int64_t r, int64_t rows,
+                        const Args&... args) {
   ik_matmul_args part = part_of(a, r, rows);
   Side x(part, args...);
   float* memory = thread_scratch(x.scratch());
@@ -256,76 +258,10 @@ ik_status matmul(ik_context& context, const ik_matmul_args& a) {
   int64_t most_rows = most(512, scratch_bytes / 4 / most(1, a.inner));
   for (int64_t r = 0; r < a.rows; r += most_rows) {
     int64_t rows = least(most_rows, a.rows - r);
-    ik_status status = a.w.type == IK_F32    ? multiply_rows<f32_side>(context, a, r, rows)
-                       : a.w.type == IK_BF16 ? multiply_rows<narrow_side>(context, a, r, rows, *context.kernels.bf16)
-                                             : multiply_rows<narrow_side>(context, a, r, rows, *context.kernels.int8);
+    const narrow_product& narrow = a.w.type == IK_BF16 ? *context.kernels.bf16 : *context.kernels.int8;
+    ik_status status = a.w.type == IK_F32 ? multiply_rows<f32_side>(context, a, r, rows)
+                                          : multiply_rows<narrow_side>(context, a, r, rows, narrow);
     if (status != IK_OK) return status;
-  }
-  return IK_OK;
-}
-
-namespace {
-
-// Tile of X·Wᵀ: 4 rows times 4 rows of the weight's panels, a vector of 16 partial sums each, all panels in
-// order.
-template <int type, int R, int C>
-void transposed_tile(const ik_matmul_transposed_args& a, int64_t row, int64_t k) {
-  v16 c[R][C];
-#pragma GCC unroll 4
-  for (int i = 0; i < R * C; i++) c[i / C][i % C] = zero();
-  const float* x = IK_TARGET::row(a.x, row);
-  for (int64_t n = 0; n < a.w.columns; n += 16) {
-    v16 b[C];
-#pragma GCC unroll 4
-    for (int j = 0; j < C; j++) b[j] = weight_row<type>(a.w, n / 16, k + j);
-#pragma GCC unroll 4
-    for (int i = 0; i < R; i++) {
-      v16 v = load_some(x + i * a.x.stride + n, a.w.columns - n);
-#pragma GCC unroll 4
-      for (int j = 0; j < C; j++) c[i][j] = fma(v, b[j], c[i][j]);
-    }
-  }
-  for (int i = 0; i < R; i++) {
-    for (int j = 0; j < C; j++) IK_TARGET::row(a.out, row + i)[k + j] = sum(c[i][j]);
-  }
-}
-
-constexpr int transposed_rows = max_tile_panels > 1 ? 4 : 2;  // as the registers allow
-constexpr int transposed_columns = max_tile_panels > 1 ? 4 : 2;
-
-template <int type>
-void multiply_transposed(ik_context& context, const ik_matmul_transposed_args& a) {
-  constexpr int64_t k_block = 32;
-  constexpr int R = transposed_rows, C = transposed_columns;
-  int64_t work = a.rows * (a.w.inner + 1) * (a.w.columns + 1) / 16;
-  parallel_for(context, divide_up(a.w.inner, k_block), work, [&](int64_t task) {
-    int64_t end = least(a.w.inner, (task + 1) * k_block);
-    for (int64_t r = 0; r < a.rows;) {
-      bool many = a.rows - r >= R;
-      for (int64_t k = task * k_block; k < end;) {
-        bool wide = end - k >= C;
-        auto f = many ? (wide ? transposed_tile<type, R, C> : transposed_tile<type, R, 1>)
-                      : (wide ? transposed_tile<type, 1, C> : transposed_tile<type, 1, 1>);
-        f(a, r, k);
-        k += wide ? C : 1;
-      }
-      r += many ? R : 1;
-    }
-  });
-}
-
-}  // namespace
-
-ik_status matmul_transposed(ik_context& context, const ik_matmul_transposed_args& a) {
-  switch (a.w.type) {
-    case IK_F32:
-      multiply_transposed<IK_F32>(context, a);
-      break;
-    case IK_BF16:
-      multiply_transposed<IK_BF16>(context, a);
-      break;
-    default:
-      multiply_transposed<IK_I8>(context, a);
   }
   return IK_OK;
 }

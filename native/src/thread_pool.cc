@@ -6,6 +6,7 @@
 #include <new>
 
 #if defined(__linux__)
+#include <pthread.h>
 #include <sched.h>
 #endif
 #if defined(__x86_64__) || defined(_M_X64)
@@ -95,6 +96,9 @@ void thread_pool::take_tasks() {
 }
 
 void thread_pool::work() {
+#if defined(__linux__)
+  pthread_setname_np(pthread_self(), "interp-cpu");
+#endif
   uint32_t seen = 0;
   while (!stopping_) {
     await_change(epoch_, seen);

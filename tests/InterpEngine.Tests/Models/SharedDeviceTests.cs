@@ -1,4 +1,3 @@
-using InterpEngine.Kernels;
 using InterpEngine.Kernels.Cpu;
 using InterpEngine.Models;
 using Xunit;

@@ -108,28 +108,38 @@ void write_block(const ik_weight& w, int64_t panel, int64_t lane, int64_t k, int
   std::memcpy(group + 16 * group_size + lane * 4, scale, ns * 4);
 }
 
+// Up to `height` inputs from k on times the outputs of one panel.
+void pack_block(const ik_pack_args& a, int64_t k, int64_t height, int64_t panel) {
+  alignas(64) float block[16 * group_size];
+  int64_t n = most(0, panel * 16 - a.column_start), lane = a.column_start + n - panel * 16;
+  int64_t ks = least(height, a.inner - k), ns = least(16 - lane, a.columns - n);
+  if (a.type == IK_F32 && a.weight.type == IK_F32 && a.column_stride == 1 && ns == 16) {
+    const char* from = static_cast<const char*>(a.source) + (k * a.inner_stride + n) * 4;
+    char* to = static_cast<char*>(a.weight.data) + (panel * a.weight.inner + a.inner_start + k) * 64;
+    for (int64_t j = 0; j < ks; j++) std::memcpy(to + j * 64, from + j * a.inner_stride * 4, 64);
+    return;
+  }
+  for (int64_t j = 0; j < ks; j += 16) read_block(a, k + j, least(16, ks - j), n, ns, block + j * 16);
+  write_block(a.weight, panel, lane, a.inner_start + k, ks, ns, block);
+}
+
 }  // namespace
 
 ik_status pack(ik_context& context, const ik_pack_args& a) {
   if (a.inner == 0 || a.columns == 0) return IK_OK;
-  constexpr int64_t group = 8;  // panels of one task
   int64_t first_panel = a.column_start / 16, panels = (a.column_start + a.columns - 1) / 16 - first_panel + 1;
   int64_t height = a.weight.type == IK_I8 ? group_size : 16;
-  int64_t k_blocks = divide_up(a.inner, height);
-  parallel_for(context, divide_up(panels, group), a.inner * a.columns, [&](int64_t task) {
-    alignas(64) float block[16 * group_size];
-    int64_t from = task * group, count = least(group, panels - from);
-    for (int64_t i = 0; i < count * k_blocks; i++) {
-      // Along the source's rows, whichever way they lie.
-      int64_t k = (a.column_stride == 1 ? i / count : i % k_blocks) * height;
-      int64_t panel = first_panel + from + (a.column_stride == 1 ? i % count : i / k_blocks);
-      int64_t n = most(0, panel * 16 - a.column_start);
-      int64_t lane = a.column_start + n - panel * 16;
-      int64_t ks = least(height, a.inner - k), ns = least(16 - lane, a.columns - n);
-      for (int64_t j = 0; j < ks; j += 16) read_block(a, k + j, least(16, ks - j), n, ns, block + j * 16);
-      write_block(a.weight, panel, lane, a.inner_start + k, ks, ns, block);
-    }
-  });
+  int64_t blocks = divide_up(a.inner, height);
+  // Along the source's rows, whichever way they lie: its pages are small, and each is to be visited once.
+  if (a.column_stride == 1) {
+    parallel_for(context, blocks, a.inner * a.columns, [&](int64_t block) {
+      for (int64_t p = 0; p < panels; p++) pack_block(a, block * height, height, first_panel + p);
+    });
+  } else {
+    parallel_for(context, panels, a.inner * a.columns, [&](int64_t p) {
+      for (int64_t block = 0; block < blocks; block++) pack_block(a, block * height, height, first_panel + p);
+    });
+  }
   return IK_OK;
 }
 

@@ -24,6 +24,21 @@ internal static class OtherCases
             (Tensor x, Tensor gain, Tensor y) = (Make(Tokens, Width), Make(Width), Make(Tokens, Width));
             return () => Cpu.Run(new Norm { Kind = NormKind.Rms, X = x, Epsilon = 1e-5f, Gain = gain, Out = y });
         }),
+        Op("Norm (RMS) + residual", 3 * Tokens * Width, () =>
+        {
+            (Tensor x, Tensor gain, Tensor residual, Tensor y) = (Make(Tokens, Width), Make(Width), Make(Tokens, Width), Make(Tokens, Width));
+            return () => Cpu.Run(new Norm
+            {
+                Kind = NormKind.Rms,
+                X = x,
+                Epsilon = 1e-5f,
+                Gain = gain,
+                Residual = Matrix.From(residual),
+                Out = y,
+            });
+        }),
+        Op("Map (scale)", 2 * Tokens * Width, () => Mapped(MapKind.Scale)),
+        Op("Map (soft cap)", 2 * Tokens * Width, () => Mapped(MapKind.SoftCap)),
         Op("Rotary", 2 * Tokens * Width, () =>
         {
             (Tensor x, Tensor cos, Tensor sin) = (Make(Tokens, Heads, HeadSize), Make(Tokens, HeadSize / 2), Make(Tokens, HeadSize / 2));
@@ -134,6 +149,12 @@ internal static class OtherCases
     {
         (Tensor x, Tensor gate, Tensor y) = (Make(Tokens, Neurons), Make(Tokens, Neurons), Make(Tokens, Neurons));
         return () => Cpu.Run(new Activate { X = x, Activation = activation, Multiply = gated ? Matrix.From(gate) : default(Matrix?), Out = y });
+    }
+
+    private static Action Mapped(MapKind kind)
+    {
+        (Tensor x, Tensor y) = (Make(Tokens, Width), Make(Tokens, Width));
+        return () => Cpu.Run(new Map { X = x, Kind = kind, Parameter = 30, Out = y });
     }
 
     private static OpCase Op(string name, long floats, Func<Action> prepare) => new(name, 0, 4.0 * floats, prepare);

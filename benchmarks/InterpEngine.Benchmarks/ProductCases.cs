@@ -13,14 +13,20 @@ internal static class ProductCases
         MatMul(128, 768, 768), MatMul(1024, 3072, 768), MatMul(1024, 768, 3072), MatMul(1024, 24576, 768),
         MatMul(8, 768, 3072), MatMul(16, 768, 768), MatMul(16, 768, 3072), MatMul(16, 3072, 768),
         MatMul(1, 768, 768), MatMul(1, 768, 3072), MatMul(1, 3072, 768), MatMul(1, 768, 50257),
-        MlpIn(1024, 768, 3072), Transposed(1, 768, 3072), Transposed(1024, 768, 3072), Embed(1024, 768, 50257),
+        MatMul(1024, 768, 3072, ElementType.BF16), MatMul(1024, 768, 3072, ElementType.I8),
+        MatMul(1, 768, 50257, ElementType.BF16), MatMul(1, 768, 50257, ElementType.I8),
+        MlpIn(1024, 768, 3072), Heads(1024, 2048, 32, 8, together: true), Heads(1024, 2048, 32, 8, together: false),
+        Heads(16, 2048, 32, 8, together: true), Heads(16, 2048, 32, 8, together: false),
+        Transposed(1, 768, 3072), Transposed(1024, 768, 3072), Transposed(256, 768, 50257), Embed(1024, 768, 50257),
     ];
 
-    private static OpCase MatMul(int rows, int inner, int columns) => new(
-        $"MatMul {rows}×{inner}×{columns}", 2.0 * rows * inner * columns, 4.0 * inner * columns, () =>
+    /// <summary>Narrow weights too are held against the peak of fp32 multiply-adds, and against reading their own bytes.</summary>
+    private static OpCase MatMul(int rows, int inner, int columns, ElementType type = ElementType.F32) => new(
+        $"MatMul {rows}×{inner}×{columns}{(type == ElementType.F32 ? "" : $" {type}")}", 2.0 * rows * inner * columns,
+        (double)type.Size() * inner * columns, () =>
         {
             Tensor x = RandomData.Tensor(Machine.Device, rows, inner), result = Machine.Device.Allocate(ElementType.F32, rows, columns);
-            Weight[] weights = Weights(inner, columns, cold: rows <= 16);
+            Weight[] weights = Weights(inner, columns, cold: rows <= 16, type);
             int turn = 0;
             return () => Machine.Device.Run(new MatMul { X = x, W = weights[turn++ % weights.Length], Out = result });
         });
@@ -34,6 +40,40 @@ internal static class ProductCases
             return () => Machine.Device.Run(
                 new MatMul { X = x, W = weight, Bias = bias, Activation = Activation.GeluTanh, Out = result });
         });
+
+    /// <summary>Queries, keys and values with their rotation: as one call, or as five ops.</summary>
+    private static OpCase Heads(int rows, int width, int heads, int groups, bool together)
+    {
+        const int size = 64;
+        int columns = (heads + 2 * groups) * size;
+        string name = $"q, k, v and rotation {rows}×{width}×{columns} {(together ? "together" : "one by one")}";
+        return new(name, 2.0 * rows * width * columns, 4.0 * width * columns, () =>
+        {
+            Device device = Machine.Device;
+            Tensor x = RandomData.Tensor(device, rows, width);
+            Tensor cos = RandomData.Tensor(device, rows, size / 2), sin = RandomData.Tensor(device, rows, size / 2);
+            var rotation = new HeadRotation(device.Upload<int>([.. Enumerable.Range(0, rows)], rows), cos, sin);
+            MatMul[] products = [.. ((int[])[heads, groups, groups]).Select((count, i) => new MatMul
+            {
+                X = x,
+                W = RandomData.Weight(device, width, count * size),
+                Rotation = i < 2 && together ? rotation : default(HeadRotation?),
+                Out = new Matrix(device.Allocate(ElementType.F32, rows, count, size), 0, rows, count * size, count * size),
+            })];
+            return together ? () => device.Run(products) : OneByOne;
+
+            void OneByOne()
+            {
+                foreach (MatMul product in products)
+                {
+                    device.Run(product);
+                }
+
+                device.Run(rotation.Of(products[0].Out.Tensor));
+                device.Run(rotation.Of(products[1].Out.Tensor));
+            }
+        });
+    }
 
     private static OpCase Transposed(int rows, int inner, int columns) => new(
         $"MatMulTransposed {rows}×{columns}×{inner}", 2.0 * rows * inner * columns, 4.0 * inner * columns, () =>
@@ -53,11 +93,11 @@ internal static class ProductCases
             return () => Machine.Device.Run(new Embed { Ids = ids, Table = table, Out = result });
         });
 
-    private static Weight[] Weights(int inner, int columns, bool cold)
+    private static Weight[] Weights(int inner, int columns, bool cold, ElementType type = ElementType.F32)
     {
-        long bytes = 4L * inner * columns;
+        long bytes = (long)type.Size() * inner * columns;
         float[] values = RandomData.Array((long)inner * columns, MathF.Sqrt(inner));
         int count = cold ? (int)Math.Max(1, ColdBytes / bytes) : 1;
-        return [.. Enumerable.Range(0, count).Select(_ => RandomData.Weight(Machine.Device, inner, columns, values))];
+        return [.. Enumerable.Range(0, count).Select(_ => RandomData.Weight(Machine.Device, inner, columns, values, type))];
     }
 }

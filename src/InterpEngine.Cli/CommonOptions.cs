@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using InterpEngine.Kernels;
 using InterpEngine.Kernels.Cpu;
+using InterpEngine.Kernels.Gpu;
 using InterpEngine.Models;
 
 namespace InterpEngine.Cli;
@@ -11,6 +12,8 @@ internal static class CommonOptions
 {
     private const string Cpu = "cpu";
     private const string Reference = "reference";
+    private const string Cuda = "cuda";
+    private const string Best = "best";
 
     private static readonly Dictionary<string, ElementType> s_weightTypes = new()
     {
@@ -96,9 +99,20 @@ internal static class CommonOptions
     /// <exception cref="DeviceException">It is absent.</exception>
     public static Device OpenDevice(ParseResult parse, Terminal terminal)
     {
-        if (parse.GetValue(DeviceName) == Reference)
+        string name = parse.GetValue(DeviceName)!;
+        if (name == Reference)
         {
             return Device.Reference();
+        }
+
+        if (GpuIndex(name) is { } index)
+        {
+            return Device.Cuda(index);
+        }
+
+        if (name == Best && CudaGpu.All.Any(gpu => gpu.Defect is null))
+        {
+            return Device.Best();
         }
 
         if (!CpuDevice.IsAvailable)
@@ -140,10 +154,24 @@ internal static class CommonOptions
     {
         var option = new Option<string>("--device")
         {
-            Description = "Where to compute: cpu, or reference (plain C# in double precision, slow).",
+            Description = "Where to compute: cpu, cuda or cuda:N (an NVIDIA GPU), best (a GPU if there is one, else cpu), or reference "
+                + "(plain C# in double precision, slow).",
+            HelpName = "cpu|cuda[:N]|best|reference",
             DefaultValueFactory = _ => Cpu,
         };
-        option.AcceptOnlyFromAmong(Cpu, Reference);
+        option.Validators.Add(result =>
+        {
+            if (result.Tokens is [{ Value: var name }] && name is not (Cpu or Best or Reference) && GpuIndex(name) is null)
+            {
+                result.AddError($"--device is '{name}'; expected cpu, cuda, cuda:N, best or reference.");
+            }
+        });
         return option;
     }
+
+    /// <summary>The number of the GPU that a name means; null where it means none.</summary>
+    private static int? GpuIndex(string name) => name == Cuda ? 0
+        : name.StartsWith(Cuda + ":", StringComparison.Ordinal)
+            && int.TryParse(name.AsSpan(Cuda.Length + 1), NumberStyles.None, CultureInfo.InvariantCulture, out int index)
+            ? index : null;
 }

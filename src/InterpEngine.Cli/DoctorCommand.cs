@@ -4,6 +4,7 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using InterpEngine.Kernels.Cpu;
+using InterpEngine.Kernels.Gpu;
 using Spectre.Console;
 
 namespace InterpEngine.Cli;
@@ -54,7 +55,15 @@ internal static class DoctorCommand
             Row("memory reads", string.Create(CultureInfo.InvariantCulture, $"{bandwidth:0.0} GB/s"));
         }
 
-        Row("devices", cpu is null ? "reference" : $"{cpu.Name}, reference");
+        Row("NVIDIA driver", CudaGpu.DriverDefect is { } missing ? $"not usable: {missing}" : $"{CudaGpu.All.Count} found");
+        foreach (CudaGpu gpu in CudaGpu.All)
+        {
+            string memory = string.Create(CultureInfo.InvariantCulture, $"{gpu.MemoryBytes / (double)(1 << 30):0.0} GiB");
+            Row($"cuda:{gpu.Index}", $"{gpu.Name}, {memory}, {gpu.Defect ?? $"architecture {gpu.Architecture}"}, CUDA {gpu.Driver}");
+        }
+
+        IEnumerable<string> usable = CudaGpu.All.Where(gpu => gpu.Defect is null).Select(gpu => $"cuda:{gpu.Index}, ");
+        Row("devices", string.Concat(usable) + (cpu is null ? "reference" : $"{cpu.Name}, reference"));
         terminal.Results.Write(grid);
         if (cpu is null)
         {
@@ -101,10 +110,26 @@ internal static class DoctorCommand
             json.WriteEndObject();
         }
 
+        foreach (CudaGpu gpu in CudaGpu.All)
+        {
+            json.WriteStartObject();
+            json.WriteString("name", $"cuda:{gpu.Index}");
+            json.WriteString("gpu", gpu.Name);
+            json.WriteString("architecture", gpu.Architecture.ToString());
+            json.WriteNumber("memory_bytes", gpu.MemoryBytes);
+            json.WriteString("driver", gpu.Driver.ToString());
+            json.WriteString("defect", gpu.Defect);
+            json.WriteEndObject();
+        }
+
         json.WriteStartObject();
         json.WriteString("name", "reference");
         json.WriteEndObject();
         json.WriteEndArray();
+        json.WriteStartObject("cuda_driver");
+        json.WriteBoolean("found", CudaGpu.DriverDefect is null);
+        json.WriteString("defect", CudaGpu.DriverDefect);
+        json.WriteEndObject();
     }
 
     private static IEnumerable<string> Names() => CpuDevice.InstructionSets.Select(Name);

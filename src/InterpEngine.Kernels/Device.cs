@@ -30,6 +30,29 @@ public abstract partial class Device : IDisposable
     /// <summary>The oracle: every op in plain C# with double accumulation. Slow, and the same on every machine.</summary>
     public static Device Reference() => new Kernels.Reference.ReferenceDevice();
 
+    /// <summary>An NVIDIA GPU, of the Ampere generation or newer.</summary>
+    /// <param name="index">Its number, as CUDA counts; <see cref="Kernels.Gpu.CudaGpu.All"/> lists them.</param>
+    /// <param name="options">How it computes; null for the usual way.</param>
+    /// <exception cref="DeviceException">There is no driver or no such GPU, or it is too old or cannot be opened.</exception>
+    public static Device Cuda(int index = 0, Kernels.Gpu.CudaOptions? options = null)
+    {
+        Kernels.Gpu.GpuPlatform platform = Kernels.Gpu.CudaPlatform.Create(Kernels.Gpu.CudaGpu.Find(index));
+        try
+        {
+            return new Kernels.Gpu.GpuDevice(platform, options);
+        }
+        catch (InterpException)
+        {
+            platform.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The first GPU that the engine can use, else the CPU. Its <see cref="Name"/> says what it is.</summary>
+    /// <exception cref="DeviceException">The GPU cannot be opened.</exception>
+    public static Device Best() =>
+        Kernels.Gpu.CudaGpu.All.FirstOrDefault(gpu => gpu.Defect is null) is { } gpu ? Cuda(gpu.Index) : Cpu();
+
     /// <summary>A tensor whose elements are not set.</summary>
     public Tensor Allocate(ElementType type, params ReadOnlySpan<int> axes) => Allocate(type, new Shape(axes));
 

@@ -17,6 +17,26 @@ internal sealed unsafe class CudaPlatform : GpuPlatform
 
     public override string Name { get; }
 
+    /// <summary>Opens a GPU.</summary>
+    /// <exception cref="DeviceException">The driver cannot open it.</exception>
+    public static CudaPlatform Create(CudaGpu gpu)
+    {
+        Context? context = null;
+        try
+        {
+            context = Context.Create(builder => KernelFactory.Configure(builder).Cuda(device => device.DeviceId == gpu.Index));
+            return new CudaPlatform(context, context.GetCudaDevice(0));
+        }
+        catch (Exception e) when (e is CudaException or NotSupportedException or ArgumentOutOfRangeException)
+        {
+            context?.Dispose();
+            throw new DeviceException(
+                $"cuda:{gpu.Index} ({gpu.Name}) cannot be opened: {e.Message}",
+                "See whether another program holds it (nvidia-smi), and update NVIDIA's driver if it is old.",
+                e);
+        }
+    }
+
     /// <summary>Runs a body that records what is queued on the stream. Nothing can be read meanwhile.</summary>
     public void Record(Action body)
     {
@@ -37,7 +57,7 @@ internal sealed unsafe class CudaPlatform : GpuPlatform
     /// <summary>The driver's handle of the stream.</summary>
     public nint StreamHandle => ((CudaStream)Stream).StreamPtr;
 
-    public override nint Allocate(long bytes)
+    protected override nint AllocateMemory(long bytes)
     {
         Accelerator.Bind();
         CudaError error = s_api.AllocateMemory(out nint address, (nint)bytes);
@@ -50,7 +70,7 @@ internal sealed unsafe class CudaPlatform : GpuPlatform
         return address;
     }
 
-    public override void Free(nint address, long bytes)
+    protected override void FreeMemory(nint address, long bytes)
     {
         if (Accelerator.IsDisposed)
         {

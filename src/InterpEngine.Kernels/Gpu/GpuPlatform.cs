@@ -11,6 +11,7 @@ internal abstract class GpuPlatform : IDisposable
 
     private readonly Context _context;
     private readonly AddressSpace _memory;
+    private int _buffers;
 
     protected GpuPlatform(Context context, Accelerator accelerator, KernelCache? cache)
     {
@@ -32,10 +33,22 @@ internal abstract class GpuPlatform : IDisposable
     /// <summary>Elements at an address, for a kernel.</summary>
     public ArrayView<T> View<T>(nint address, long length) where T : unmanaged => _memory.View<T>(address, length);
 
-    /// <summary>Memory, or 0 where there is none.</summary>
-    public abstract nint Allocate(long bytes);
+    /// <summary>Buffers that were allocated and not freed, for the tests.</summary>
+    public int Buffers => _buffers;
 
-    public abstract void Free(nint address, long bytes);
+    /// <summary>Memory, or 0 where there is none.</summary>
+    public nint Allocate(long bytes)
+    {
+        nint address = AllocateMemory(bytes);
+        _ = address != 0 ? Interlocked.Increment(ref _buffers) : _buffers;
+        return address;
+    }
+
+    public void Free(nint address, long bytes)
+    {
+        FreeMemory(address, bytes);
+        Interlocked.Decrement(ref _buffers);
+    }
 
     /// <summary>Bytes that are free and there altogether, for messages; 0 where that is not known.</summary>
     public abstract (long Free, long Total) MemoryInfo();
@@ -51,6 +64,10 @@ internal abstract class GpuPlatform : IDisposable
 
     /// <summary>Waits for all that was asked for.</summary>
     public abstract void Synchronize();
+
+    protected abstract nint AllocateMemory(long bytes);
+
+    protected abstract void FreeMemory(nint address, long bytes);
 
     public virtual void Dispose()
     {

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Linq.Expressions;
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using ILGPU;
@@ -78,24 +79,45 @@ internal sealed class KernelFactory(Accelerator accelerator, KernelCache? cache)
     private Kernel<TLauncher> Create<TLauncher>(MethodInfo method) where TLauncher : Delegate
     {
         KernelAttribute marked = Marked(method);
-        Kernel kernel;
-        if (accelerator is CudaAccelerator cuda)
+        int threads = Math.Min(marked.Threads, accelerator.MaxNumThreadsPerGroup);
+        if (accelerator is not CudaAccelerator cuda)
+        {
+            return new Kernel<TLauncher>(accelerator.LoadKernel(method).CreateLauncherDelegate<TLauncher>(), threads);
+        }
+
+        try
         {
             cuda.Bind();
-            kernel = cuda.LoadKernel(Compiled(cuda, method, marked));
+            Kernel kernel = cuda.LoadKernel(Compiled(cuda, method, marked));
             if (marked.DynamicBytes > 0)
             {
                 CudaDriver.AllowDynamicMemory(((CudaKernel)kernel).FunctionPtr, marked.DynamicBytes);
             }
-        }
-        else
-        {
-            kernel = accelerator.LoadKernel(method);
-        }
 
-        int threads = Math.Min(marked.Threads, accelerator.MaxNumThreadsPerGroup);
-        return new Kernel<TLauncher>(kernel.CreateLauncherDelegate<TLauncher>(), threads);
+            return new Kernel<TLauncher>(Guarded(kernel.CreateLauncherDelegate<TLauncher>()), threads);
+        }
+        catch (CudaException e)
+        {
+            throw Failed(e);
+        }
     }
+
+    /// <summary>The launcher, with the driver's errors as ours.</summary>
+    internal static TLauncher Guarded<TLauncher>(TLauncher launcher) where TLauncher : Delegate
+    {
+        ParameterExpression[] parameters =
+            [.. typeof(TLauncher).GetMethod("Invoke")!.GetParameters().Select(parameter => Expression.Parameter(parameter.ParameterType))];
+        ParameterExpression error = Expression.Parameter(typeof(CudaException));
+        Expression rethrown = Expression.Throw(Expression.Call(((Func<CudaException, DeviceException>)Failed).Method, error));
+        Expression body = Expression.TryCatch(
+            Expression.Invoke(Expression.Constant(launcher), parameters), Expression.Catch(error, rethrown));
+        return Expression.Lambda<TLauncher>(body, parameters).Compile();
+    }
+
+    private static DeviceException Failed(CudaException error) => new(
+        $"The GPU failed: {error.Message} ({error.Error}).",
+        "What is on it is lost; make the device anew. If it happens again, look at the driver's log (nvidia-smi, dmesg).",
+        error);
 
     private PTXCompiledKernel Compiled(CudaAccelerator cuda, MethodInfo method, KernelAttribute marked)
     {

@@ -24,7 +24,7 @@ internal sealed unsafe class SimulatedPlatform : GpuPlatform
         return new SimulatedPlatform(context, new CPUDevice(lanes, warps, 1));
     }
 
-    public override nint Allocate(long bytes)
+    protected override nint AllocateMemory(long bytes)
     {
         try
         {
@@ -36,7 +36,7 @@ internal sealed unsafe class SimulatedPlatform : GpuPlatform
         }
     }
 
-    public override void Free(nint address, long bytes) => NativeMemory.AlignedFree((void*)address);
+    protected override void FreeMemory(nint address, long bytes) => NativeMemory.AlignedFree((void*)address);
 
     public override (long Free, long Total) MemoryInfo() => (0, 0);
 

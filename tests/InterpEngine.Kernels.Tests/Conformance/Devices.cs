@@ -18,7 +18,11 @@ internal static class Devices
     /// <summary>The GPU kernels' C# on ILGPU's simulator.</summary>
     public const string Simulated = "gpu simulated";
 
-    public static readonly IReadOnlyDictionary<string, Lazy<Device>> All = new Dictionary<string, Lazy<Device>>(Cpus)
+    /// <summary>Real GPUs, by number.</summary>
+    public static readonly IReadOnlyDictionary<string, Lazy<Device>> Gpus = CudaGpu.All.Where(gpu => gpu.Defect is null)
+        .ToDictionary(gpu => $"cuda {gpu.Index}", gpu => new Lazy<Device>(() => Device.Cuda(gpu.Index)));
+
+    public static readonly IReadOnlyDictionary<string, Lazy<Device>> All = new Dictionary<string, Lazy<Device>>([.. Cpus, .. Gpus])
     {
         ["reference"] = new(Reference),
         [Simulated] = new(() => new GpuDevice(SimulatedPlatform.Create())),

@@ -148,7 +148,7 @@ public sealed class GoldenModelTests(ITestOutputHelper output)
     }
 
     /// <summary>Everything that is stored, less the gradients; a name that is not understood is a failure.</summary>
-    private static (Dictionary<string, double> Errors, int Gradients) Compare(GoldenModel golden, Device device)
+    internal static (Dictionary<string, double> Errors, int Gradients) Compare(GoldenModel golden, Device device)
     {
         using Model model = Model.Load(golden.Folder, device);
         string[] points = [.. golden.Names.Where(name => HookPoint.TryParse(name, out _))];

@@ -1,0 +1,73 @@
+using InterpEngine.Hooks;
+using InterpEngine.Kernels;
+using InterpEngine.Models;
+using Xunit;
+
+namespace InterpEngine.Tests.Models;
+
+/// <summary>
+/// Three architectures through the GPU's kernels on ILGPU's simulator: the golden values, and promises 1 and 2 to the bit. A machine with
+/// a GPU runs all cases of all families through them.
+/// </summary>
+public sealed class GpuModelTests(ITestOutputHelper output)
+{
+    public static TheoryData<string> Cases => ["gpt2", "llama", "gemma2"];
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void Every_tensor_is_the_true_one(string name)
+    {
+        using var golden = new GoldenModel(name);
+        using Device device = TestDevices.Open(TestDevices.Simulated);
+        Dictionary<string, double> errors = GoldenModelTests.Compare(golden, device).Errors;
+        (string worst, double error) = errors.MaxBy(entry => entry.Value);
+        output.WriteLine($"{name}: {errors.Count} tensors compared, worst {error:F2} of the bound ({worst})");
+        Assert.All(errors, entry => Assert.True(entry.Value <= 2, $"{entry.Key} is off by {entry.Value:F2} of the bound"));
+    }
+
+    [Theory]
+    [MemberData(nameof(Cases))]
+    public void Looking_company_and_pieces_change_nothing(string name)
+    {
+        using var golden = new GoldenModel(name);
+        using Device device = TestDevices.Open(TestDevices.Simulated);
+        foreach (ElementType weights in (ElementType[])[ElementType.F32, ElementType.BF16])
+        {
+            using Model model = Model.Load(golden.Folder, device, new LoadOptions { WeightType = weights });
+            int[] tokens = [.. golden.Tokens.Ids.ToArray().Take(7)];
+            float[] alone = Logits(model, TokenBatch.Single(tokens), new RunOptions());
+            Assert.Equal(alone, Logits(model, TokenBatch.Single(tokens), new RunOptions { Capture = HookSelection.All }));
+            Assert.Equal(alone, Logits(
+                model, TokenBatch.Single(tokens), new RunOptions { Hooks = [new Hook(HookSelection.All, (_, _) => null)] }));
+
+            TokenBatch padded = TokenBatch.LeftPadded([tokens, [.. tokens.Reverse(), .. tokens]]);
+            float[] both = Logits(model, padded, new RunOptions());
+            int row = padded.Length * model.Description.Vocabulary;
+            Assert.Equal(alone, both[(row - alone.Length)..row]);
+
+            using KeyValueCache cache = model.CreateCache(1, tokens.Length);
+            float[] pieces =
+            [
+                .. Logits(model, TokenBatch.Single(tokens[..4]), new RunOptions { Cache = cache }),
+                .. tokens[4..].SelectMany(token => Logits(model, TokenBatch.Single(token), new RunOptions { Cache = cache })),
+            ];
+            Assert.Equal(alone, pieces);
+        }
+    }
+
+    [Fact]
+    public void Greedy_tokens_are_equal()
+    {
+        using var golden = new GoldenModel("gpt2");
+        using Device device = TestDevices.Open(TestDevices.Simulated);
+        using Model model = Model.Load(golden.Folder, device);
+        var options = new GenerationOptions { MaxTokens = 4, StopAtEnd = false };
+        Assert.Equal(golden.Greedy[..4], model.Generate(TokenBatch.Single(golden.Prompt), options).Select(step => step[0]!.Id));
+    }
+
+    private static float[] Logits(Model model, TokenBatch tokens, RunOptions options)
+    {
+        using RunResult run = model.Run(tokens, options);
+        return run.Logits!.ToArray<float>();
+    }
+}

@@ -20,7 +20,7 @@ extern "C" {
 #endif
 
 // Raised whenever a struct or the meaning of an argument changes.
-#define IK_ABI_VERSION 4
+#define IK_ABI_VERSION 5
 
 typedef enum ik_status {
   IK_OK = 0,
@@ -253,6 +253,72 @@ typedef struct ik_pack_args {
   int32_t type, reserved;
 } ik_pack_args;
 
+// As InterpEngine.Kernels.Selection.
+typedef enum ik_selection { IK_THRESHOLD = 0, IK_TOP_K, IK_TOP_MAGNITUDE, IK_GROUP_MAX, IK_BATCH_TOP_K } ik_selection;
+
+typedef struct ik_sparse_encode_args {
+  ik_matrix x;
+  ik_weight w;
+  const float* bias;
+  const float* scale;
+  const float* threshold;
+  ik_matrix pre;
+  int32_t* row_pointers;
+  int32_t* indices;
+  float* values;
+  int64_t rows, columns, capacity, k;
+  int32_t selection, reserved;
+} ik_sparse_encode_args;
+
+// Row r has the entries from row_pointers[r] to row_pointers[r + 1].
+typedef struct ik_sparse_rows {
+  const int32_t* row_pointers;
+  const int32_t* indices;
+  const float* values;
+  int64_t rows, columns, capacity;
+} ik_sparse_rows;
+
+typedef struct ik_sparse_product_args {
+  ik_sparse_rows s;
+  const int32_t* order;
+  ik_matrix m;
+  const float* bias;
+  ik_matrix out;
+  int64_t columns;
+  int32_t accumulate, reserved;
+} ik_sparse_product_args;
+
+typedef struct ik_sparse_dots_args {
+  ik_matrix x;
+  ik_sparse_rows s;
+  ik_matrix m;
+  float* out;
+  int64_t columns;
+} ik_sparse_dots_args;
+
+typedef struct ik_sparse_transpose_args {
+  ik_sparse_rows s;
+  int32_t* row_pointers;
+  int32_t* indices;
+  int32_t* order;
+} ik_sparse_transpose_args;
+
+typedef struct ik_project_gradient_args {
+  ik_matrix parameter, gradient;
+  float* squares;
+  int64_t rows, columns;
+  int32_t project;
+  float divide_epsilon;  // negative for no division
+} ik_project_gradient_args;
+
+typedef struct ik_adam_step_args {
+  ik_matrix parameter, gradient, m, v;
+  int64_t rows, columns;
+  float gradient_scale, step_size, beta1, beta2, inverse_root_correction, epsilon;
+  float normalize_epsilon;  // negative for rows left as they are
+  int32_t reserved;
+} ik_adam_step_args;
+
 typedef enum ik_function { IK_EXP = 0, IK_LOG, IK_F_TANH, IK_ERF, IK_F_SIGMOID } ik_function;
 
 // One elementary function on many numbers: for the accuracy tests.
@@ -286,7 +352,13 @@ typedef struct ik_evaluate_args {
   OP(combine_rows)      \
   OP(clamped_swiglu)    \
   OP(pack)              \
-  OP(evaluate)
+  OP(evaluate)          \
+  OP(sparse_encode)     \
+  OP(sparse_product)    \
+  OP(sparse_dots)       \
+  OP(sparse_transpose)  \
+  OP(project_gradient)  \
+  OP(adam_step)
 
 // The threads and the instruction set to compute with. Several threads may use one context at the same time.
 typedef struct ik_context ik_context;

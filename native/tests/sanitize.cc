@@ -359,6 +359,59 @@ void draw_args(draw& d, ik_evaluate_args& a) {
   a.x = d.floats(1, a.count), a.out = d.floats(1, a.count);
 }
 
+void draw_args(draw& d, ik_sparse_encode_args& a) {
+  a.rows = d.rows(), a.columns = d.columns(), a.selection = static_cast<int32_t>(d.below(IK_BATCH_TOP_K + 1));
+  int64_t inner = d.size(), limit = a.selection == IK_BATCH_TOP_K ? a.rows * a.columns : a.columns;
+  a.k = d.below(limit + 1);
+  if (a.selection == IK_GROUP_MAX && (a.k == 0 || a.columns % a.k != 0)) a.k = 1;
+  a.w = d.weight(inner, a.columns), a.x = d.matrix(a.rows, inner);
+  a.bias = d.floats_or_none(1, a.columns), a.scale = d.floats_or_none(1, a.columns);
+  a.threshold = d.floats_or_none(1, a.columns), a.pre = d.matrix_or_none(a.rows, a.columns);
+  a.capacity = d.chance(2) ? a.rows * a.columns : d.below(a.rows * a.columns + 1);
+  a.row_pointers = d.integers(a.rows + 1, 0, 9), a.indices = d.integers(a.capacity, 0, 9);
+  a.values = d.floats(1, a.capacity);
+}
+
+ik_sparse_rows sparse(draw& d, int64_t rows, int64_t columns) {
+  int64_t entries = columns == 0 ? 0 : rows * d.below(5), capacity = entries + d.below(4);
+  int32_t* pointers = d.integers(rows + 1, 0, entries + 1);
+  std::sort(pointers, pointers + rows + 1);
+  pointers[0] = 0;
+  return {pointers, d.integers(capacity, 0, columns), d.floats(1, capacity), rows, columns, capacity};
+}
+
+void draw_args(draw& d, ik_sparse_product_args& a) {
+  int64_t rows = d.rows(), n = d.size();
+  a.s = sparse(d, rows, n), a.columns = d.columns();
+  a.order = d.chance(2) && a.s.capacity > 0 ? d.integers(a.s.capacity, 0, a.s.capacity) : nullptr;
+  a.m = d.matrix(n, a.columns), a.bias = d.floats_or_none(1, a.columns), a.out = d.matrix(rows, a.columns);
+  a.accumulate = a.bias == nullptr && d.chance(2);
+}
+
+void draw_args(draw& d, ik_sparse_dots_args& a) {
+  int64_t rows = d.rows(), n = d.size();
+  a.s = sparse(d, rows, n), a.columns = d.columns();
+  a.x = d.matrix(rows, a.columns), a.m = d.matrix(n, a.columns), a.out = d.floats(1, a.s.capacity);
+}
+
+void draw_args(draw& d, ik_sparse_transpose_args& a) {
+  a.s = sparse(d, d.rows(), d.size());
+  a.row_pointers = d.integers(a.s.columns + 1, 0, 9);
+  a.indices = d.integers(a.s.capacity, 0, 9), a.order = d.integers(a.s.capacity, 0, 9);
+}
+
+void draw_args(draw& d, ik_project_gradient_args& a) {
+  a.rows = d.rows(), a.columns = d.columns(), a.project = d.chance(2), a.divide_epsilon = d.chance(2) ? -1.0f : 1e-6f;
+  a.parameter = d.matrix(a.rows, a.columns), a.gradient = d.matrix(a.rows, a.columns), a.squares = d.floats(1, a.rows);
+}
+
+void draw_args(draw& d, ik_adam_step_args& a) {
+  a.rows = d.rows(), a.columns = d.columns();
+  for (ik_matrix* m : {&a.parameter, &a.gradient, &a.m, &a.v}) *m = d.matrix(a.rows, a.columns);
+  a.gradient_scale = 1, a.step_size = 0.1f, a.beta1 = 0.9f, a.beta2 = 0.999f, a.inverse_root_correction = 2, a.epsilon = 1e-8f;
+  a.normalize_epsilon = d.chance(2) ? -1.0f : 1e-8f;
+}
+
 // An op that is missing above does not compile here.
 #define TRY(name)                                                                 \
   void try_##name(ik_context* context, uint32_t seed) {                           \

@@ -15,7 +15,7 @@ internal enum Status
 /// <summary>The C ABI of the native library, and the check that it is the one this assembly was built for.</summary>
 internal static unsafe partial class NativeMethods
 {
-    public const int AbiVersion = 4;
+    public const int AbiVersion = 5;
     private const string Library = "interp_kernels";
 
     private static readonly Lazy<string?> s_defect = new(FindDefect);
@@ -29,7 +29,8 @@ internal static unsafe partial class NativeMethods
         Unsafe.SizeOf<CopyArgs>(), Unsafe.SizeOf<FillArgs>(), Unsafe.SizeOf<RepeatHeadsArgs>(), Unsafe.SizeOf<SumHeadsArgs>(),
         Unsafe.SizeOf<LogProbabilityArgs>(), Unsafe.SizeOf<LogSoftmaxArgs>(), Unsafe.SizeOf<TopKArgs>(), Unsafe.SizeOf<RouteArgs>(),
         Unsafe.SizeOf<GatherRowsArgs>(), Unsafe.SizeOf<CombineRowsArgs>(), Unsafe.SizeOf<ClampedSwigluArgs>(), Unsafe.SizeOf<PackArgs>(),
-        Unsafe.SizeOf<EvaluateArgs>(),
+        Unsafe.SizeOf<EvaluateArgs>(), Unsafe.SizeOf<SparseEncodeArgs>(), Unsafe.SizeOf<SparseProductArgs>(), Unsafe.SizeOf<SparseDotsArgs>(),
+        Unsafe.SizeOf<SparseTransposeArgs>(), Unsafe.SizeOf<ProjectGradientArgs>(), Unsafe.SizeOf<AdamStepArgs>(),
     ];
 
     /// <summary>Why the library cannot be used; null where it can.</summary>
@@ -157,6 +158,24 @@ internal static unsafe partial class NativeMethods
 
     [LibraryImport(Library)]
     public static partial Status ik_evaluate(ContextHandle context, EvaluateArgs* args);
+
+    [LibraryImport(Library)]
+    public static partial Status ik_sparse_encode(ContextHandle context, SparseEncodeArgs* args);
+
+    [LibraryImport(Library)]
+    public static partial Status ik_sparse_product(ContextHandle context, SparseProductArgs* args);
+
+    [LibraryImport(Library)]
+    public static partial Status ik_sparse_dots(ContextHandle context, SparseDotsArgs* args);
+
+    [LibraryImport(Library)]
+    public static partial Status ik_sparse_transpose(ContextHandle context, SparseTransposeArgs* args);
+
+    [LibraryImport(Library)]
+    public static partial Status ik_project_gradient(ContextHandle context, ProjectGradientArgs* args);
+
+    [LibraryImport(Library)]
+    public static partial Status ik_adam_step(ContextHandle context, AdamStepArgs* args);
 }
 
 /// <summary>Threads and instruction set of one device, in the library.</summary>

@@ -231,3 +231,68 @@ internal struct EvaluateArgs
     public long Count;
     public int Function, Reserved;
 }
+
+internal struct SparseEncodeArgs
+{
+    public NativeMatrix X;
+    public NativeWeight W;
+    public nint Bias, Scale, Threshold;
+    public NativeMatrix Pre;
+    public nint RowPointers, Indices, Values;
+    public long Rows, Columns, Capacity, K;
+    public int Selection, Reserved;
+}
+
+/// <summary>A sparse matrix: addresses and sizes.</summary>
+internal readonly struct NativeSparseRows(SparseRows s)
+{
+    private readonly nint _rowPointers = HostMemory.Address(s.RowPointers);
+    private readonly nint _indices = HostMemory.Address(s.Indices);
+    private readonly nint _values = HostMemory.Address(s.Values);
+    private readonly long _rows = s.Rows;
+    private readonly long _columns = s.Columns;
+    private readonly long _capacity = s.Capacity;
+}
+
+internal struct SparseProductArgs
+{
+    public NativeSparseRows S;
+    public nint Order;
+    public NativeMatrix M;
+    public nint Bias;
+    public NativeMatrix Out;
+    public long Columns;
+    public int Accumulate, Reserved;
+}
+
+internal struct SparseDotsArgs
+{
+    public NativeMatrix X;
+    public NativeSparseRows S;
+    public NativeMatrix M;
+    public nint Out;
+    public long Columns;
+}
+
+internal struct SparseTransposeArgs
+{
+    public NativeSparseRows S;
+    public nint RowPointers, Indices, Order;
+}
+
+internal struct ProjectGradientArgs
+{
+    public NativeMatrix Parameter, Gradient;
+    public nint Squares;
+    public long Rows, Columns;
+    public int Project;
+    public float DivideEpsilon;
+}
+
+internal struct AdamStepArgs
+{
+    public NativeMatrix Parameter, Gradient, M, V;
+    public long Rows, Columns;
+    public float GradientScale, StepSize, Beta1, Beta2, InverseRootCorrection, Epsilon, NormalizeEpsilon;
+    public int Reserved;
+}

@@ -17,6 +17,7 @@ public sealed class ConformanceTests
         LogitsCases.All(),
         EmbedCases.All(),
         ExpertsCases.All(),
+        SparseCases.All(),
     }.SelectMany(cases => cases).ToDictionary(c => c.Name);
 
     public static IEnumerable<TheoryDataRow<string, string>> CasesAndDevices() =>

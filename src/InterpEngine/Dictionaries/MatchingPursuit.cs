@@ -1,0 +1,64 @@
+using InterpEngine.Kernels;
+
+namespace InterpEngine.Dictionaries;
+
+/// <summary>
+/// Encodes by choosing, again and again, the feature whose direction explains most of what is left of a row.
+/// </summary>
+internal sealed class MatchingPursuit(SparseDictionary dictionary, ActivationRule rule)
+{
+    /// <summary>The activations of centred rows.</summary>
+    public SparseRows Encode(Tensor rows)
+    {
+        Device device = dictionary.Device;
+        int count = rows.Shape[0], d = rows.Shape[1], features = dictionary.Config.Features;
+        using Tensor residual = device.Upload<float>(rows.ToArray<float>(), count, d);
+        var active = new SortedDictionary<int, float>[count];
+        bool[] done = new bool[count];
+        for (int row = 0; row < count; row++)
+        {
+            active[row] = [];
+        }
+
+        for (int iteration = 0; iteration < (rule.MaxIterations ?? d) && !done.All(d => d); iteration++)
+        {
+            using Tensor positive = device.Upload<float>(new float[features], features);
+            using SparseRows best = device.Encode(
+                new SparseEncode { X = residual, W = dictionary.Encoder, Threshold = positive, Selection = Selection.TopK, K = 1, Out = null! });
+            using SparseRows taken = best.Map((row, feature, value) =>
+            {
+                if (done[row])
+                {
+                    return 0;
+                }
+
+                bool isNew = active[row].GetValueOrDefault(feature) == 0;
+                active[row][feature] = active[row].GetValueOrDefault(feature) + value;
+                done[row] = rule.StopOnDuplicateSupport && !isNew;
+                return -value;
+            });
+            FinishRows(best, done);
+            device.Run(new SparseProduct { S = taken, M = dictionary.Decoder, Accumulate = true, Out = residual });
+            if (rule.ResidualThreshold > 0)
+            {
+                float[] norms = DictionaryParameters.RowNorms(residual.ToArray<float>(), count);
+                for (int row = 0; row < count; row++)
+                {
+                    done[row] |= norms[row] < rule.ResidualThreshold;
+                }
+            }
+        }
+
+        return SparseRowsEditing.FromRows(device, features, active);
+    }
+
+    /// <summary>Nothing more happens to a row that no feature explains any of.</summary>
+    private static void FinishRows(SparseRows best, bool[] done)
+    {
+        int[] pointers = best.RowPointers.ToArray<int>();
+        for (int row = 0; row < done.Length; row++)
+        {
+            done[row] |= pointers[row + 1] == pointers[row];
+        }
+    }
+}

@@ -4,7 +4,8 @@ namespace InterpEngine.Kernels.Tests.Conformance;
 /// <param name="name">Op, shapes and options: <c>MatMul / 17x33x65 bias gelu</c>.</param>
 /// <param name="body">Makes the inputs, runs the op and says what its outputs should be.</param>
 /// <param name="ownSums">Whether each instruction set may have bits of its own.</param>
-internal sealed class OpCase(string name, Action<OpRun> body, bool ownSums = false)
+/// <param name="hostOnly">Whether GPUs have no such op.</param>
+internal sealed class OpCase(string name, Action<OpRun> body, bool ownSums = false, bool hostOnly = false)
 {
     private readonly Lock _lock = new();
     private IReadOnlyList<Output>? _reference;
@@ -12,6 +13,8 @@ internal sealed class OpCase(string name, Action<OpRun> body, bool ownSums = fal
     public string Name => name;
 
     public bool OwnSums => ownSums;
+
+    public bool HostOnly => hostOnly;
 
     /// <summary>Runs on a device.</summary>
     public IReadOnlyList<Output> Run(Device device)

@@ -64,7 +64,7 @@ internal static class SparseCases
                 K = k,
                 Out = result,
             });
-        });
+        }, hostOnly: true);
     }
 
     private static (int Column, float Value)[][] Truth(
@@ -139,7 +139,7 @@ internal static class SparseCases
                 Accumulate = true,
                 Out = sum,
             });
-        });
+        }, hostOnly: true);
 
     private static OpCase Optimizer(string size, int rows, int columns) =>
         new($"Optimizer / {size}", run =>
@@ -200,7 +200,7 @@ internal static class SparseCases
             };
             run.Watch("unit rows", unit.Parameter, (r, c) => P(r * columns + c) / (lengths.Value[r] + 1e-3f));
             run.Device.Run(in unit);
-        });
+        }, hostOnly: true);
 
     private static float[] Small(OpRun run, int count) => [.. run.Integers(count, 5).Select(i => i - 2f)];
 }

@@ -34,6 +34,32 @@ public static class SparseRowsEditing
         return Upload(rows.Values.Device, rows.Columns, pointers, columns.AsSpan(0, kept), values.AsSpan(0, kept));
     }
 
+    /// <summary>The same rows with some features' values changed everywhere, also where there was none.</summary>
+    /// <param name="rows">Stay as they are.</param>
+    /// <param name="edits">What to change, in this order.</param>
+    public static SparseRows With(this SparseRows rows, IReadOnlyList<FeatureEdit> edits)
+    {
+        ArgumentNullException.ThrowIfNull(rows);
+        ArgumentNullException.ThrowIfNull(edits);
+        (int[] pointers, int[] columns, float[] values) = rows.ToArrays();
+        var edited = new SortedDictionary<int, float>[rows.Rows];
+        for (int row = 0; row < edited.Length; row++)
+        {
+            edited[row] = [];
+            for (int e = pointers[row]; e < pointers[row + 1]; e++)
+            {
+                edited[row][columns[e]] = values[e];
+            }
+
+            foreach (FeatureEdit edit in edits)
+            {
+                edited[row][edit.Feature] = edited[row].GetValueOrDefault(edit.Feature) * edit.Factor + edit.Value;
+            }
+        }
+
+        return FromRows(rows.Values.Device, rows.Columns, edited);
+    }
+
     /// <summary>Sparse rows from each row's values by column; zeros are left out.</summary>
     public static SparseRows FromRows(Device device, int columns, IReadOnlyList<SortedDictionary<int, float>> rows)
     {

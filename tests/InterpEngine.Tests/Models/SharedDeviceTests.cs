@@ -13,6 +13,8 @@ public sealed class SharedDeviceTests
     public void Two_models_that_run_at_once_compute_on_the_threads_of_their_one_device()
     {
         Assert.SkipUnless(OperatingSystem.IsLinux() && CpuDevice.IsAvailable, "counts the native threads in /proc");
+        GC.Collect(); // which may end the threads of devices that other tests left behind
+        GC.WaitForPendingFinalizers();
         int before = Workers();
         using (var device = new CpuDevice(threads: 3))
         {

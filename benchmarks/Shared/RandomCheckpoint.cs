@@ -1,3 +1,4 @@
+using InterpEngine.Formats;
 using InterpEngine.Models;
 using InterpEngine.Tests.Models;
 
@@ -31,10 +32,10 @@ internal sealed class RandomCheckpoint : IDisposable
         ["tie_word_embeddings"] = true,
     };
 
-    public RandomCheckpoint(IReadOnlyDictionary<string, object> settings)
+    public RandomCheckpoint(IReadOnlyDictionary<string, object> settings, SafetensorsType type = SafetensorsType.F32)
     {
         Folder = Directory.CreateTempSubdirectory("interp-benchmark-").FullName;
-        RandomModel.Write(Folder, settings, seed: 1);
+        RandomModel.Write(Folder, settings, seed: 1, type);
     }
 
     public string Folder { get; }

@@ -62,6 +62,7 @@ internal static class DoctorCommand
             Row($"cuda:{gpu.Index}", $"{gpu.Name}, {memory}, {gpu.Defect ?? $"architecture {gpu.Architecture}"}, CUDA {gpu.Driver}");
         }
 
+        Row("cuBLASLt", CudaGpu.CublasLtDefect is { } absent ? $"not found, GPU products are the engine's own: {absent}" : "found");
         IEnumerable<string> usable = CudaGpu.All.Where(gpu => gpu.Defect is null).Select(gpu => $"cuda:{gpu.Index}, ");
         Row("devices", string.Concat(usable) + (cpu is null ? "reference" : $"{cpu.Name}, reference"));
         terminal.Results.Write(grid);
@@ -129,6 +130,10 @@ internal static class DoctorCommand
         json.WriteStartObject("cuda_driver");
         json.WriteBoolean("found", CudaGpu.DriverDefect is null);
         json.WriteString("defect", CudaGpu.DriverDefect);
+        json.WriteEndObject();
+        json.WriteStartObject("cublaslt");
+        json.WriteBoolean("found", CudaGpu.CublasLtDefect is null);
+        json.WriteString("defect", CudaGpu.CublasLtDefect);
         json.WriteEndObject();
     }
 

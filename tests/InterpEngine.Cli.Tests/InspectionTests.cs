@@ -82,8 +82,11 @@ public sealed class InspectionTests : IDisposable
         Assert.Equal(("cpu", 1), (cpu.GetProperty("name").GetString(), cpu.GetProperty("threads").GetInt32()));
         Assert.InRange(cpu.GetProperty("fp32_gflops").GetDouble(), 0.1, 10_000);
         Assert.InRange(cpu.GetProperty("read_gigabytes_per_second").GetDouble(), 0.1, 10_000);
-        JsonElement driver = doctor.GetProperty("cuda_driver");
-        Assert.Equal(driver.GetProperty("found").GetBoolean(), driver.GetProperty("defect").ValueKind == JsonValueKind.Null);
+        foreach (JsonElement library in (JsonElement[])[doctor.GetProperty("cuda_driver"), doctor.GetProperty("cublaslt")])
+        {
+            Assert.Equal(library.GetProperty("found").GetBoolean(), library.GetProperty("defect").ValueKind == JsonValueKind.Null);
+        }
+
         Assert.Equal(CudaGpu.All.Select(gpu => gpu.Name), doctor.GetProperty("devices").EnumerateArray()
             .Where(device => device.TryGetProperty("gpu", out _)).Select(device => device.GetProperty("gpu").GetString()!));
     }

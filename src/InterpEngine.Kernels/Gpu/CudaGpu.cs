@@ -21,6 +21,9 @@ public sealed record CudaGpu(int Index, string Name, Version Architecture, long 
     /// <summary>Why the CUDA driver cannot be used; null where it can. Never throws.</summary>
     public static string? DriverDefect => CudaDriver.Defect;
 
+    /// <summary>Why NVIDIA's cuBLASLt cannot be used, and products are the engine's own; null where it can. Never throws.</summary>
+    public static string? CublasLtDefect => CublasLt.CublasLtApi.Defect;
+
     /// <summary>Why the engine cannot use this GPU; null where it can.</summary>
     public string? Defect => Architecture < OldestArchitecture
         ? $"its architecture is {Architecture}; expected at least {OldestArchitecture} (Ampere)"

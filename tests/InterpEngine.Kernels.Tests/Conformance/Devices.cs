@@ -22,12 +22,37 @@ internal static class Devices
     public static readonly IReadOnlyDictionary<string, Lazy<Device>> Gpus = CudaGpu.All.Where(gpu => gpu.Defect is null)
         .ToDictionary(gpu => $"cuda {gpu.Index}", gpu => new Lazy<Device>(() => Device.Cuda(gpu.Index)));
 
-    public static readonly IReadOnlyDictionary<string, Lazy<Device>> All = new Dictionary<string, Lazy<Device>>([.. Cpus, .. Gpus])
-    {
-        ["reference"] = new(Reference),
-        [Simulated] = new(() => new GpuDevice(SimulatedPlatform.Create())),
-    };
+    /// <summary>What the environment variable INTERP_TEST_DEVICE names, or null: "gpu simulated", "cuda 0", or "cuda 0 own" with the engine's
+    /// own products.</summary>
+    public static readonly string? Named =
+        Environment.GetEnvironmentVariable("INTERP_TEST_DEVICE") is { Length: > 0 } named ? named : null;
+
+    /// <summary>All devices, or the named one alone.</summary>
+    public static readonly IReadOnlyDictionary<string, Lazy<Device>> All = Named is not null
+        ? new Dictionary<string, Lazy<Device>> { [Named] = new(() => OpenGpu(Named)) }
+        : new Dictionary<string, Lazy<Device>>([.. Cpus, .. Gpus])
+        {
+            ["reference"] = new(Reference),
+            [Simulated] = new(() => OpenGpu(Simulated)),
+        };
 
     /// <summary>For theories that run once on every device.</summary>
     public static IEnumerable<TheoryDataRow<string>> Names() => All.Keys.Order().Select(name => new TheoryDataRow<string>(name));
+
+    /// <summary>A GPU by its name in <see cref="Named"/>.</summary>
+    /// <param name="name">The name.</param>
+    /// <param name="options">How it computes; null for what the name says.</param>
+    /// <param name="warps">Warps of the simulator.</param>
+    /// <param name="lanes">Threads of its warps.</param>
+    public static Device OpenGpu(string name, CudaOptions? options = null, int warps = 2, int lanes = 2)
+    {
+        if (name == Simulated)
+        {
+            return new GpuDevice(SimulatedPlatform.Create(warps, lanes), options);
+        }
+
+        string[] words = name.Split(' ');
+        options ??= new CudaOptions { Products = words.Contains("own") ? ProductLibrary.Own : ProductLibrary.CublasLt };
+        return Device.Cuda(int.Parse(words[1], System.Globalization.CultureInfo.InvariantCulture), options);
+    }
 }

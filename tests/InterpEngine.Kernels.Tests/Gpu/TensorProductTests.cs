@@ -94,12 +94,14 @@ public sealed class TensorProductTests(TensorCores device) : IClassFixture<Tenso
     }
 }
 
-/// <summary>The simulator with warps of 32, asked for everything that tensor cores do.</summary>
+/// <summary>The simulator with warps of 32, or the GPU under test, asked for everything that tensor cores do.</summary>
 public sealed class TensorCores : IDisposable
 {
-    public Device Gpu { get; } = new GpuDevice(
-        SimulatedPlatform.Create(warps: 4, lanes: 32),
-        new CudaOptions { Products = ProductLibrary.Own, Tf32 = true, Bf16Attention = true });
+    public Device Gpu { get; } = Devices.OpenGpu(
+        Devices.Named ?? Devices.Simulated,
+        new CudaOptions { Products = ProductLibrary.Own, Tf32 = true, Bf16Attention = true },
+        warps: 4,
+        lanes: 32);
 
     public void Dispose() => Gpu.Dispose();
 }

@@ -1,0 +1,79 @@
+using System.Text.Json.Nodes;
+using InterpEngine.Formats;
+using InterpEngine.Hooks;
+using InterpEngine.Kernels;
+using InterpEngine.Models;
+
+namespace InterpEngine.Benchmarks.Gpu;
+
+/// <summary>Whole models with random BF16 weights: forward, looking at every residual, and generation.</summary>
+internal sealed class ModelMeasurements(string name, IReadOnlyDictionary<string, object> settings, int batch, int length) : IDisposable
+{
+    private const int NewTokens = 64;
+
+    private readonly RandomCheckpoint _checkpoint = new(settings, SafetensorsType.BF16);
+
+    public static IEnumerable<ModelMeasurements> All()
+    {
+        yield return new("gpt2-small", RandomCheckpoint.Gpt2Small, 8, 512);
+        yield return new("llama-1b", Llama1B, 4, 1024);
+    }
+
+    /// <summary>The shape of Llama 3.2 1B.</summary>
+    private static Dictionary<string, object> Llama1B => new()
+    {
+        ["model_type"] = "llama",
+        ["hidden_size"] = 2048,
+        ["num_attention_heads"] = 32,
+        ["num_key_value_heads"] = 8,
+        ["num_hidden_layers"] = 16,
+        ["intermediate_size"] = 8192,
+        ["vocab_size"] = 128256,
+        ["max_position_embeddings"] = 4096,
+        ["tie_word_embeddings"] = true,
+    };
+
+    public IEnumerable<Measurement> On(Device device)
+    {
+        JsonObject Torch(string kind) => new()
+        {
+            ["kind"] = kind,
+            ["config"] = new JsonObject(settings.Select(entry => KeyValuePair.Create(entry.Key, JsonValue.Create(entry.Value) as JsonNode))),
+            ["batch"] = batch,
+            ["length"] = length,
+            ["new_tokens"] = NewTokens,
+        };
+        yield return new Measurement($"{name} forward {batch}x{length}", Torch("forward"), 0, 0, owner => Forward(owner, device, HookSelection.None));
+        yield return new Measurement(
+            $"{name} forward {batch}x{length}, all residuals", null, 0, 0, owner => Forward(owner, device, "blocks.*.hook_resid_post"));
+        yield return new Measurement($"{name} generate {NewTokens}", Torch("generate"), 0, (double)NewTokens * WeightBytes, owner =>
+        {
+            Model model = Load(owner, device);
+            TokenBatch prompt = RandomCheckpoint.Tokens(model.Description.Vocabulary, 1, 16);
+            return () =>
+            {
+                foreach (GeneratedToken?[] _ in model.Generate(prompt, new GenerationOptions { MaxTokens = NewTokens, StopAtEnd = false }))
+                {
+                }
+            };
+        });
+    }
+
+    public void Dispose() => _checkpoint.Dispose();
+
+    /// <summary>What one token of a generation reads at least.</summary>
+    private long WeightBytes => new FileInfo(_checkpoint.WeightsFile).Length;
+
+    private Action Forward(Owner owner, Device device, HookSelection points)
+    {
+        Model model = Load(owner, device);
+        TokenBatch tokens = RandomCheckpoint.Tokens(model.Description.Vocabulary, batch, length);
+        return () =>
+        {
+            using RunResult run = model.Run(tokens, new RunOptions { Capture = points, Logits = LogitsWanted.Last });
+        };
+    }
+
+    private Model Load(Owner owner, Device device) =>
+        owner.Own(Model.Load(_checkpoint.Folder, device, new LoadOptions { WeightType = ElementType.BF16 }));
+}

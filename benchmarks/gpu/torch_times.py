@@ -1,0 +1,142 @@
+#!/usr/bin/env python3
+"""Times in PyTorch what interp-gpu times in InterpEngine, on the same GPU.
+
+Reads {name: {"kind": ..., sizes}} from stdin; writes {"version", "gpu", "times": {name: {key: seconds}}} to stdout, or
+{"absent": reason} where there is no torch or no GPU. Models need `transformers` too, and are left out without it.
+"""
+import json
+import statistics
+import sys
+import time
+
+
+def main():
+    wanted = json.load(sys.stdin)
+    try:
+        import torch
+    except ImportError as error:
+        return {"absent": str(error)}
+    if not torch.cuda.is_available():
+        return {"absent": "torch sees no GPU"}
+
+    torch.manual_seed(1)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    times, failures = {}, {}
+    for name, sizes in wanted.items():
+        try:
+            with torch.no_grad():
+                times[name] = {key: seconds(torch, run) for key, run in KINDS[sizes["kind"]](torch, sizes)}
+        except Exception as error:  # one that torch cannot do must not lose the others
+            failures[name] = f"{type(error).__name__}: {error}"
+        torch.cuda.empty_cache()
+    return {
+        "version": torch.__version__, "gpu": torch.cuda.get_device_name(), "times": times, "failures": failures,
+    }
+
+
+def seconds(torch, run, repeats=7, least=0.1):
+    """The median of several times of at least a tenth of a second."""
+    def elapsed(count):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for _ in range(count):
+            run()
+        torch.cuda.synchronize()
+        return (time.perf_counter() - start) / count
+
+    elapsed(3)
+    count = max(1, min(10_000, int(least / elapsed(2))))
+    return statistics.median(elapsed(count) for _ in range(repeats))
+
+
+def random(torch, *shape, dtype=None):
+    return torch.rand(shape, device="cuda", dtype=dtype or torch.float32) * 2 - 1
+
+
+def copy(torch, sizes):
+    x = random(torch, sizes["elements"])
+    to = torch.empty_like(x)
+    yield "seconds", lambda: to.copy_(x)
+
+
+def layer_norm(torch, sizes):
+    x, gain = random(torch, sizes["rows"], sizes["width"]), random(torch, sizes["width"])
+    yield "seconds", lambda: torch.nn.functional.layer_norm(x, (sizes["width"],), gain, gain)
+
+
+def gelu(torch, sizes):
+    x = random(torch, sizes["rows"], sizes["width"])
+    yield "seconds", lambda: torch.nn.functional.gelu(x, approximate="tanh")
+
+
+def add(torch, sizes):
+    x, y = random(torch, sizes["rows"], sizes["width"]), random(torch, sizes["rows"], sizes["width"])
+    to = torch.empty_like(x)
+    yield "seconds", lambda: torch.add(x, y, out=to)
+
+
+def linear(torch, sizes, dtype):
+    x = random(torch, sizes["rows"], sizes["inner"], dtype=dtype)
+    size = torch.finfo(dtype).bits // 8 * sizes["inner"] * sizes["columns"]
+    count = max(2, (512 << 20) // size) if sizes["rows"] <= 16 else 1
+    weights = [random(torch, sizes["columns"], sizes["inner"], dtype=dtype) for _ in range(count)]
+    turn = 0
+
+    def run():
+        nonlocal turn
+        turn += 1
+        return torch.nn.functional.linear(x, weights[turn % count])
+
+    yield "seconds", run
+
+
+def linear_bf16(torch, sizes):
+    return linear(torch, sizes, torch.bfloat16)
+
+
+def linear_fp32(torch, sizes):
+    return linear(torch, sizes, torch.float32)
+
+
+def sdpa_bf16(torch, sizes):
+    def heads(count):
+        return random(torch, 1, count, sizes["length"], sizes["size"], dtype=torch.bfloat16)
+
+    share = sizes["heads"] // sizes["kv_heads"]
+    q = heads(sizes["heads"])
+    k, v = (heads(sizes["kv_heads"]).repeat_interleave(share, 1) for _ in range(2))
+    yield "seconds", lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+def model(torch, sizes, attention):
+    import transformers
+
+    config = dict(sizes["config"])
+    config = transformers.AutoConfig.for_model(config.pop("model_type"), **config)
+    return transformers.AutoModelForCausalLM.from_config(
+        config, attn_implementation=attention, torch_dtype=torch.bfloat16).cuda().eval()
+
+
+def forward(torch, sizes):
+    for key, attention, compiled in (("eager_seconds", "eager", False), ("seconds", "sdpa", True)):
+        net = model(torch, sizes, attention)
+        ids = torch.randint(net.config.vocab_size, (sizes["batch"], sizes["length"]), device="cuda")
+        run = torch.compile(net) if compiled else net
+        yield key, lambda run=run, ids=ids: run(ids, use_cache=False, logits_to_keep=1)
+
+
+def generate(torch, sizes):
+    net = model(torch, sizes, "sdpa")
+    ids = torch.randint(net.config.vocab_size, (1, 16), device="cuda")
+    count = sizes["new_tokens"]
+    yield "seconds", lambda: net.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=count, min_new_tokens=count, do_sample=False, pad_token_id=0)
+
+
+KINDS = {
+    "copy": copy, "layer_norm": layer_norm, "gelu": gelu, "add": add, "linear_bf16": linear_bf16, "linear_fp32": linear_fp32,
+    "sdpa_bf16": sdpa_bf16, "forward": forward, "generate": generate,
+}
+
+if __name__ == "__main__":
+    json.dump(main(), sys.stdout)

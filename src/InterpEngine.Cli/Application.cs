@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Help;
+using InterpEngine.Cli.Sae;
 using InterpEngine.Cli.Scan;
 
 namespace InterpEngine.Cli;
@@ -59,6 +60,7 @@ internal static class Application
             CaptureCommand.Create(),
             TokenizeCommand.Create(),
             InfoCommand.Create(),
+            SaeCommand.Create(),
             DoctorCommand.Create(),
         };
         root.Options.Add(CommonOptions.Verbose);

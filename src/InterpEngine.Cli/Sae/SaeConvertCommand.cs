@@ -1,0 +1,64 @@
+using System.CommandLine;
+using InterpEngine.Dictionaries;
+using InterpEngine.Dictionaries.Formats;
+
+namespace InterpEngine.Cli.Sae;
+
+/// <summary><c>interp sae convert</c>: any format to SAELens's.</summary>
+internal static class SaeConvertCommand
+{
+    private static readonly Argument<string> s_dictionary = SaeCommand.CreateArgument();
+
+    private static readonly Option<string> s_out = new("--out")
+    {
+        Description = "The folder to write, as SAELens 6 has it.",
+        HelpName = "DIR",
+        Required = true,
+    };
+
+    private static readonly Option<bool> s_fold = new("--fold-decoder-norms")
+    {
+        Description = "Make all decoder rows of length 1, moving their norms into the activations.",
+    };
+
+    private static readonly Option<float> s_scale = new("--fold-activation-scale")
+    {
+        Description = "Make a dictionary of scaled activations one of the raw ones: the factor they were scaled by in training.",
+        HelpName = "FACTOR",
+        DefaultValueFactory = _ => 1,
+    };
+
+    public static Command Create()
+    {
+        var command = new ExampleCommand(
+            "convert", "Write a dictionary of any format in SAELens's.", "interp sae convert path/to/sparsify/layer.3 --out converted")
+        {
+            s_dictionary, s_out, s_fold, s_scale,
+        };
+        command.SetAction((parse, _) => Task.FromResult(Run(parse)));
+        return command;
+    }
+
+    private static int Run(ParseResult parse)
+    {
+        float scale = parse.GetValue(s_scale);
+        if (!(scale > 0) || !float.IsFinite(scale))
+        {
+            throw new UsageException($"--fold-activation-scale is {scale}; expected a positive number.");
+        }
+
+        (DictionaryConfig config, DictionaryParameters parameters) = DictionaryFile.Read(parse.GetRequiredValue(s_dictionary));
+        if (scale != 1)
+        {
+            (config, parameters) = DictionaryFolding.FoldActivationScale(config, parameters, scale);
+        }
+
+        if (parse.GetValue(s_fold))
+        {
+            (config, parameters) = DictionaryFolding.FoldDecoderNorms(config, parameters);
+        }
+
+        DictionaryFile.Write(parse.GetRequiredValue(s_out), config, parameters);
+        return ExitCode.Success;
+    }
+}

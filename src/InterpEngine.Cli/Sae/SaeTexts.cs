@@ -1,0 +1,89 @@
+using System.CommandLine;
+using InterpEngine.Captures;
+using InterpEngine.Kernels;
+using InterpEngine.Models;
+
+namespace InterpEngine.Cli.Sae;
+
+/// <summary>The model and the texts that a dictionary is looked at with: options that several commands share.</summary>
+internal sealed class SaeTexts
+{
+    private readonly Option<string> _model = new("--model")
+    {
+        Description = "The model that the dictionary belongs to: its folder, or 'tales' for the one that comes along.",
+        HelpName = "MODEL",
+        Required = true,
+    };
+
+    private readonly Option<string> _text = new("--text")
+    {
+        Description = "Documents: one on each line of a text file; of a .jsonl file the \"text\" of each line's object.",
+        HelpName = "FILE",
+        Required = true,
+    };
+
+    private readonly Option<string?> _point = new("--point")
+    {
+        Description = "The hook point (default: the one that the dictionary's files name).",
+        HelpName = "NAME",
+    };
+
+    private readonly Option<int> _context = new Option<int>("--context")
+    {
+        Description = "Tokens of a sequence at most; longer documents are split.",
+        HelpName = "N",
+        DefaultValueFactory = _ => 256,
+    }.AtLeast(2);
+
+    private readonly Option<int> _batch = new Option<int>("--batch")
+    {
+        Description = "Sequences to run at once.",
+        HelpName = "N",
+        DefaultValueFactory = _ => 8,
+    }.AtLeast(1);
+
+    private readonly Option<int> _limit = new Option<int>("--limit")
+    {
+        Description = "Sequences at most; 0 for all.",
+        HelpName = "N",
+    }.AtLeast(0);
+
+    private readonly Option<bool> _special = new("--with-special")
+    {
+        Description = "Count special tokens too, and replace activations there.",
+    };
+
+    /// <summary>Adds the options to a command.</summary>
+    public void AddTo(Command command)
+    {
+        foreach (Option option in (Option[])[_model, _text, _point, _context, _batch, _limit, _special])
+        {
+            command.Options.Add(option);
+        }
+    }
+
+    /// <summary>Loads the model.</summary>
+    public Model Open(ParseResult parse, Device device, Terminal terminal, CancellationToken cancellation)
+    {
+        string name = parse.GetRequiredValue(_model);
+        return ModelSource.Open(name, device, CommonOptions.Loading(parse, name), terminal, cancellation);
+    }
+
+    /// <summary>The point that was named, or null.</summary>
+    public string? Point(ParseResult parse) => parse.GetValue(_point);
+
+    /// <summary>The tokens that do not count.</summary>
+    public IReadOnlySet<int> Ignored(ParseResult parse, Model model) => parse.GetValue(_special)
+        ? new HashSet<int>()
+        : Enumerable.Range(0, model.Description.Vocabulary).Where(model.Tokenizer.IsSpecial).ToHashSet();
+
+    /// <summary>The texts, some sequences at a time.</summary>
+    public IEnumerable<TokenBatch> Batches(ParseResult parse, Model model)
+    {
+        int context = Math.Min(parse.GetValue(_context), model.Description.Context), limit = parse.GetValue(_limit);
+        IEnumerable<CaptureSequence> sequences =
+            new Corpus(model, null, parse.GetRequiredValue(_text), whole: false, begin: true, context).Sequences();
+        return (limit == 0 ? sequences : sequences.Take(limit)).Chunk(parse.GetValue(_batch))
+            .Select(some => TokenBatch.LeftPadded([.. some.Select(sequence => sequence.Ids)]));
+    }
+}

@@ -27,17 +27,39 @@ internal static class TensorAttentionKernels
     private const int BlockChannels = 32, BlockChunks = 4; // 64 bytes: one step of two instructions
     private const int Threads = 128;
 
-    /// <summary>Bytes of shared memory: queries, keys and values in BF16.</summary>
-    public static int SharedBytes(int size, int channels) => (2 * Blocks(size) * BlockChunks + channels / 8) * TileRows * 16;
+    /// <summary>What a group's shared memory may take on every architecture.</summary>
+    private const int LargestShared = 96 << 10;
+
+    /// <summary>Bytes of shared memory: queries, and as many tiles of keys and values, in BF16.</summary>
+    public static int SharedBytes(int size, int channels, int stages) =>
+        ((1 + stages) * Blocks(size) * BlockChunks + stages * channels / 8) * TileRows * 16;
+
+    /// <summary>Tiles in shared memory: two where they fit, so that one is copied while the other is worked on.</summary>
+    public static int Stages(int size, int channels) => SharedBytes(size, channels, 2) <= LargestShared ? 2 : 1;
+
+    /// <summary>Keys or values of all heads, rounded: the first <paramref name="keys"/> of each sequence, each in whole chunks.</summary>
+    [Kernel(256)]
+    public static void RoundKeys(
+        ArrayView<float> x, int batch, int capacity, int keys, int heads, int size, int chunks, int aligned, ArrayView<Bits4> rounded)
+    {
+        BF16Tensor format = default;
+        long tokens = (long)keys * heads, count = batch * tokens * chunks, step = (long)Grid.DimX * Group.DimX;
+        for (long i = (long)Grid.IdxX * Group.DimX + Group.IdxX; i < count; i += step)
+        {
+            long row = i / chunks, sequence = row / tokens;
+            long from = (sequence * capacity * heads + row - sequence * tokens) * size;
+            rounded[i] = format.Round(x, from, (int)(i - row * chunks), size, aligned != 0);
+        }
+    }
 
     /// <summary>Z, and of each row the maximum (in units of log 2) and the reciprocal of the sum. Where a head has more channels than
     /// registers hold, several groups make a part of them each.</summary>
-    [Kernel(Threads, typeof(Block64), Groups = 3, DynamicBytes = 73728)]
-    [Kernel(Threads, typeof(Pair<Block64>), Groups = 2, DynamicBytes = 81920)]
+    [Kernel(Threads, typeof(Block64), Groups = 2, DynamicBytes = LargestShared)]
+    [Kernel(Threads, typeof(Pair<Block64>), Groups = 2, DynamicBytes = LargestShared)]
     public static void Attend<TChannels>(
-        ArrayView<float> q, ArrayView<float> k, ArrayView<float> v, ArrayView<int> spans, ArrayView<float> slopes, ArrayView<float> sinks,
-        ArrayView<float> statistics, ArrayView<float> z, int queries, int heads, int kvHeads, int size, int valueSize, int capacity, int keys,
-        int window, int causal, float scale, float cap, int parts, int aligned)
+        ArrayView<float> q, ArrayView<Bits4> k, ArrayView<Bits4> v, ArrayView<int> spans, ArrayView<float> slopes, ArrayView<float> sinks,
+        ArrayView<float> statistics, ArrayView<float> z, int queries, int heads, int kvHeads, int size, int valueSize, int keys, int window,
+        int causal, float scale, float cap, int parts, int stages, int aligned)
         where TChannels : struct, IChannels<TChannels>
     {
         TChannels output = default;
@@ -51,17 +73,36 @@ internal static class TensorAttentionKernels
         ScoreRow low = Row(row, shares, kvHead, begin, end, queries, keys, window, causal, slopes);
         ScoreRow high = Row(row + 8, shares, kvHead, begin, end, queries, keys, window, causal, slopes);
         LoadQueries(shared, q, batch, tile, kvHead, shares, queries, heads, size, aligned != 0);
-        int keysAt = blocks * TileRows * BlockChunks, valuesAt = 2 * keysAt, pitch = output.Chunks;
-        long cache = ((long)batch * capacity * kvHeads) + kvHead;
+        int keyChunks = blocks * TileKeys * BlockChunks, pitch = output.Chunks, stageChunks = keyChunks + TileKeys * pitch;
+        long cache = ((long)batch * keys * kvHeads) + kvHead;
+        int sizeChunks = (size + 7) / 8, valueChunks = (valueSize + 7) / 8, stage = keyChunks; // behind the queries, which are as many
         float maxLow = float.NegativeInfinity, maxHigh = float.NegativeInfinity, sumLow = 0, sumHigh = 0;
-        int last = LastKey(tile, shares, end, queries, keys, window, causal);
-        for (int key = FirstKey(tile, shares, begin, queries, keys, window); key < last; key += TileKeys)
+        int key = FirstKey(tile, shares, begin, queries, keys, window), last = LastKey(tile, shares, end, queries, keys, window, causal);
+        if (stages == 2)
         {
-            Group.Barrier(); // all are done with the tile before
-            LoadKeys(shared, keysAt, k, cache, kvHeads, size, key, end, aligned != 0);
-            LoadValues(shared, valuesAt, pitch, v, cache, kvHeads, valueSize, channel / 8, key, end, aligned != 0);
+            BeginKeys(shared, stage, k, cache, kvHeads, sizeChunks, blocks, key, end);
+            BeginValues(shared, stage + keyChunks, pitch, v, cache, kvHeads, valueChunks, channel / 8, key, end);
+            Ptx.CpAsyncCommit();
+        }
+
+        for (; key < last; key += TileKeys)
+        {
+            // With two stages, the next tile is copied while this one is worked on.
+            int next = stages == 2 ? 2 * keyChunks + stageChunks - stage : stage, from = stages == 2 ? key + TileKeys : key;
+            BeginKeys(shared, next, k, cache, kvHeads, sizeChunks, blocks, from, from < last ? end : 0);
+            BeginValues(shared, next + keyChunks, pitch, v, cache, kvHeads, valueChunks, channel / 8, from, from < last ? end : 0);
+            Ptx.CpAsyncCommit();
+            if (stages == 2)
+            {
+                Ptx.CpAsyncWaitAllButOne();
+            }
+            else
+            {
+                Ptx.CpAsyncWaitAll();
+            }
+
             Group.Barrier();
-            Block64 scores = Dots(shared, keysAt, blocks).Scores(low, high, key + lane % 4 * 2, scale, cap);
+            Block64 scores = Dots(shared, stage, blocks).Scores(low, high, key + lane % 4 * 2, scale, cap);
             float newLow = Elementary.Max(maxLow, OfQuad(scores.MaxLow()) * ScoreRow.Log2E);
             float newHigh = Elementary.Max(maxHigh, OfQuad(scores.MaxHigh()) * ScoreRow.Log2E);
 
@@ -74,12 +115,16 @@ internal static class TensorAttentionKernels
             sumLow = Ptx.Fma(sumLow, factorLow, scores.SumLow());
             sumHigh = Ptx.Fma(sumHigh, factorHigh, scores.SumHigh());
             output = output.Scale(factorLow, factorHigh);
-            int value = valuesAt * 4 + lane % 16 * pitch * 4, chunk = lane / 16;
+            int value = (stage + keyChunks + lane % 16 * pitch) * 4, chunk = lane / 16;
             output = output.Mix(Block64.Pack(scores.T0, scores.T1), words, value, lane % 8, chunk);
             output = output.Mix(Block64.Pack(scores.T2, scores.T3), words, value + 16 * pitch * 4, lane % 8, chunk);
             output = output.Mix(Block64.Pack(scores.T4, scores.T5), words, value + 32 * pitch * 4, lane % 8, chunk);
             output = output.Mix(Block64.Pack(scores.T6, scores.T7), words, value + 48 * pitch * 4, lane % 8, chunk);
+            Group.Barrier(); // all are done with the tile, whose place is filled next
+            stage = next;
         }
+
+        Ptx.CpAsyncWaitAll();
 
         sumLow += Warp.ShuffleXor(sumLow, 1);
         sumHigh += Warp.ShuffleXor(sumHigh, 1);
@@ -96,9 +141,9 @@ internal static class TensorAttentionKernels
     /// <summary>Scores and pattern of the same rows, from the same products and the saved maxima and sums. Views may be empty.</summary>
     [Kernel(Threads, Groups = 3, DynamicBytes = 65536)]
     public static void Observe(
-        ArrayView<float> q, ArrayView<float> k, ArrayView<int> spans, ArrayView<float> slopes, ArrayView<float> statistics,
-        ArrayView<float> scoresOut, ArrayView<float> pattern, int queries, int heads, int kvHeads, int size, int capacity, int keys, int window,
-        int causal, float scale, float cap, int aligned)
+        ArrayView<float> q, ArrayView<Bits4> k, ArrayView<int> spans, ArrayView<float> slopes, ArrayView<float> statistics,
+        ArrayView<float> scoresOut, ArrayView<float> pattern, int queries, int heads, int kvHeads, int size, int keys, int window, int causal,
+        float scale, float cap, int aligned)
     {
         ArrayView<Bits4> shared = SharedMemory.GetDynamic<Bits4>();
         int shares = heads / kvHeads, tiles = (queries * shares + TileRows - 1) / TileRows;
@@ -108,7 +153,7 @@ internal static class TensorAttentionKernels
         ScoreRow low = Row(row, shares, kvHead, begin, end, queries, keys, window, causal, slopes);
         ScoreRow high = Row(row + 8, shares, kvHead, begin, end, queries, keys, window, causal, slopes);
         LoadQueries(shared, q, batch, tile, kvHead, shares, queries, heads, size, aligned != 0);
-        long cache = ((long)batch * capacity * kvHeads) + kvHead;
+        long cache = ((long)batch * keys * kvHeads) + kvHead;
         long atLow = Place(row, shares, kvHead, batch, queries, heads), atHigh = Place(row + 8, shares, kvHead, batch, queries, heads);
         float maxLow = atLow < 0 ? 0 : statistics[2 * atLow], byLow = atLow < 0 ? 0 : statistics[2 * atLow + 1];
         float maxHigh = atHigh < 0 ? 0 : statistics[2 * atHigh], byHigh = atHigh < 0 ? 0 : statistics[2 * atHigh + 1];
@@ -119,7 +164,9 @@ internal static class TensorAttentionKernels
         for (int key = begin - (begin + TileKeys - 1) / TileKeys * TileKeys; key < keys; key += TileKeys)
         {
             Group.Barrier();
-            LoadKeys(shared, keysAt, k, cache, kvHeads, size, key, end, aligned != 0);
+            BeginKeys(shared, keysAt, k, cache, kvHeads, (size + 7) / 8, blocks, key, end);
+            Ptx.CpAsyncCommit();
+            Ptx.CpAsyncWaitAll();
             Group.Barrier();
             Block64 scores = Dots(shared, keysAt, blocks).Scores(low, high, key + lane % 4 * 2, scale, cap);
             int from = key + lane % 4 * 2;
@@ -196,41 +243,33 @@ internal static class TensorAttentionKernels
         }
     }
 
-    private static void LoadKeys(
-        ArrayView<Bits4> shared, int at, ArrayView<float> k, long cache, int kvHeads, int size, int key, int end, bool aligned)
+    /// <summary>Begins to copy a tile of keys; zeros where there is none.</summary>
+    private static void BeginKeys(
+        ArrayView<Bits4> shared, int at, ArrayView<Bits4> k, long cache, int kvHeads, int chunks, int blocks, int key, int end)
     {
-        BF16Tensor format = default;
-        for (int i = Group.IdxX; i < Blocks(size) * TileKeys * BlockChunks; i += Threads)
+        for (int i = Group.IdxX; i < blocks * (TileKeys * BlockChunks); i += Threads)
         {
             int line = key + i / BlockChunks % TileKeys, chunk = i / (TileKeys * BlockChunks) * BlockChunks + i % BlockChunks;
-            Bits4 bits = default;
-            if (line >= 0 && line < end)
-            {
-                bits = format.Round(k, (cache + (long)line * kvHeads) * size, chunk, size, aligned);
-            }
-
-            shared[at + i] = bits;
+            Copy(shared, at + i, k, (cache + (long)line * kvHeads) * chunks + chunk, line >= 0 && line < end && chunk < chunks);
         }
     }
 
-    /// <summary>Whole rows of values; chunks change places within 128 bytes, so that eight rows' equal chunks meet different banks.</summary>
-    private static void LoadValues(
-        ArrayView<Bits4> shared, int at, int pitch, ArrayView<float> v, long cache, int kvHeads, int size, int firstChunk, int key, int end,
-        bool aligned)
+    /// <summary>As <see cref="BeginKeys"/> for whole rows of values. Chunks change places within 128 bytes, so that eight rows' equal chunks
+    /// meet different banks.</summary>
+    private static void BeginValues(
+        ArrayView<Bits4> shared, int at, int pitch, ArrayView<Bits4> v, long cache, int kvHeads, int chunks, int firstChunk, int key, int end)
     {
-        BF16Tensor format = default;
         for (int i = Group.IdxX; i < TileKeys * pitch; i += Threads)
         {
-            int line = i / pitch, chunk = i % pitch;
-            Bits4 bits = default;
-            if (key + line < end)
-            {
-                bits = format.Round(v, (cache + (long)(key + line) * kvHeads) * size, firstChunk + chunk, size, aligned);
-            }
-
-            shared[at + line * pitch + (chunk ^ line % 8)] = bits;
+            int line = i / pitch, own = i % pitch, chunk = firstChunk + own;
+            Copy(
+                shared, at + line * pitch + (own ^ line % 8), v, (cache + (long)(key + line) * kvHeads) * chunks + chunk,
+                key + line < end && chunk < chunks);
         }
     }
+
+    private static void Copy(ArrayView<Bits4> shared, int to, ArrayView<Bits4> from, long at, bool there) => Ptx.CpAsync16(
+        ref shared.Cast<uint>()[to * 4], ref from.Cast<uint>()[there ? at * 4 : 0], there ? 16 : 0);
 
     /// <summary>The warp's 16 queries times the tile's keys.</summary>
     private static Block64 Dots(ArrayView<Bits4> shared, int keysAt, int blocks)

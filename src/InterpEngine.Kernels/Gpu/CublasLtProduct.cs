@@ -24,12 +24,7 @@ internal sealed class CublasLtProduct : IProduct
         long multiplyStride, Floats residual, long residualStride, Floats pre, long preStride, Floats delta, long deltaStride, Floats output,
         long outputStride);
 
-    /// <param name="device">An NVIDIA GPU.</param>
-    /// <param name="platform">Its platform.</param>
-    /// <param name="api">The library.</param>
-    /// <param name="tf32">Whether operands of products with F32 weights are rounded to TF32.</param>
-    /// <exception cref="CublasLtException">The library fails.</exception>
-    public CublasLtProduct(GpuDevice device, CudaPlatform platform, CublasLtApi api, bool tf32)
+    private CublasLtProduct(GpuDevice device, CudaPlatform platform, CublasLtApi api, bool tf32)
     {
         (_device, _platform, _tf32) = (device, platform, tf32);
         platform.Accelerator.Bind();
@@ -43,6 +38,35 @@ internal sealed class CublasLtProduct : IProduct
             device.FreeMemory(_workspace, LtProducts.WorkspaceBytes);
             throw;
         }
+    }
+
+    /// <summary>Opens the newest library that is installed and starts on this GPU: one may be too new for its driver.</summary>
+    /// <param name="device">An NVIDIA GPU.</param>
+    /// <param name="platform">Its platform.</param>
+    /// <param name="tf32">Whether operands of products with F32 weights are rounded to TF32.</param>
+    /// <param name="defect">Why there is none.</param>
+    /// <returns>Null where there is none.</returns>
+    public static CublasLtProduct? Open(GpuDevice device, CudaPlatform platform, bool tf32, out string? defect)
+    {
+        defect = CublasLtApi.Defect;
+        foreach (string name in CublasLtApi.Names(OperatingSystem.IsWindows()))
+        {
+            if (CublasLtApi.Load([name]).Api is not { } api)
+            {
+                continue;
+            }
+
+            try
+            {
+                return new CublasLtProduct(device, platform, api, tf32);
+            }
+            catch (CublasLtException e)
+            {
+                defect = $"{name}: {e.Message}";
+            }
+        }
+
+        return null;
     }
 
     public bool Accepts(GpuWeight weight, int inner, int columns, int innerStart, int columnStart)

@@ -151,12 +151,21 @@ public sealed partial class GpuDevice : Device
 
     private IEnumerable<IProduct> TensorCoreProducts()
     {
-        bool wanted = Options.Products == ProductLibrary.CublasLt;
-        CublasLtDefect = !wanted ? "the engine's own products were asked for"
-            : _platform is not CudaPlatform ? "this is no NVIDIA GPU" : CublasLt.CublasLtApi.Defect;
-        if (CublasLtDefect is null)
+        if (Options.Products == ProductLibrary.Own)
         {
-            yield return new CublasLtProduct(this, (CudaPlatform)_platform, CublasLt.CublasLtApi.Loaded!, Options.Tf32);
+            CublasLtDefect = "the engine's own products were asked for";
+        }
+        else if (_platform is not CudaPlatform cuda)
+        {
+            CublasLtDefect = "this is no NVIDIA GPU";
+        }
+        else if (CublasLtProduct.Open(this, cuda, Options.Tf32, out string? defect) is { } product)
+        {
+            yield return product;
+        }
+        else
+        {
+            CublasLtDefect = defect;
         }
 
         if (TensorProduct.RunsOn(_platform))

@@ -89,6 +89,11 @@ public abstract partial class Device : IDisposable
         body();
     }
 
+    /// <summary>Marks what was asked for until now. Results of it can be read through the mark, by another thread too, without waiting for
+    /// what is asked for later (<see cref="Tensor.CopyTo{T}(Span{T}, DeviceMark)"/>).</summary>
+    /// <exception cref="DeviceException">The device failed meanwhile.</exception>
+    public virtual DeviceMark Mark() => new();
+
     /// <summary>Waits until everything that was asked for is computed. Devices that compute at once have nothing to wait for.</summary>
     /// <exception cref="DeviceException">The device failed meanwhile.</exception>
     public virtual void Synchronize()

@@ -77,6 +77,16 @@ public sealed class Tensor : IDisposable
         Device.Download(this, MemoryMarshal.AsBytes(destination));
     }
 
+    /// <summary>Copies all elements to the host; they were complete by a mark of the same device.</summary>
+    /// <typeparam name="T">The .NET counterpart of <see cref="Type"/>.</typeparam>
+    /// <exception cref="ArgumentException">The types or the lengths do not match.</exception>
+    public void CopyTo<T>(Span<T> destination, DeviceMark mark) where T : unmanaged
+    {
+        ArgumentNullException.ThrowIfNull(mark);
+        CheckElement<T>(destination.Length);
+        mark.Download(this, MemoryMarshal.AsBytes(destination));
+    }
+
     /// <summary>Fills the tensor from the host.</summary>
     /// <typeparam name="T">The .NET counterpart of <see cref="Type"/>.</typeparam>
     /// <exception cref="ArgumentException">The types or the lengths do not match.</exception>

@@ -1,5 +1,6 @@
 using ILGPU;
 using ILGPU.Runtime.Cuda;
+using InterpEngine.Kernels.Gpu.Copies;
 using InterpEngine.Kernels.Gpu.Graphs;
 
 namespace InterpEngine.Kernels.Gpu;
@@ -8,7 +9,9 @@ namespace InterpEngine.Kernels.Gpu;
 internal sealed unsafe class CudaPlatform : GpuPlatform
 {
     private static readonly CudaAPI s_api = CudaAPI.CurrentAPI;
+    private readonly Lock _opening = new();
     private Staging? _staging;
+    private CopyStream? _copies;
     private bool _isRecording;
 
     private CudaPlatform(Context context, CudaDevice device)
@@ -118,6 +121,17 @@ internal sealed unsafe class CudaPlatform : GpuPlatform
         }
     }
 
+    public override DeviceMark Mark()
+    {
+        Accelerator.Bind();
+        lock (_opening)
+        {
+            _copies ??= new CopyStream(new CopyApi(CudaDriver.Function), Check);
+        }
+
+        return new CudaMark(this, _copies);
+    }
+
     public override void Clear(nint address, long bytes)
     {
         Accelerator.Bind();
@@ -132,6 +146,8 @@ internal sealed unsafe class CudaPlatform : GpuPlatform
 
     public override void Dispose()
     {
+        Accelerator.Bind();
+        _copies?.Dispose();
         _staging?.Dispose();
         base.Dispose();
     }

@@ -57,6 +57,13 @@ public sealed partial class GpuDevice : Device
         ReportFaults();
     }
 
+    /// <inheritdoc/>
+    public override DeviceMark Mark()
+    {
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
+        return _platform.Mark() ?? base.Mark();
+    }
+
     internal override nint AllocateMemory(long bytes)
     {
         nint address = _platform.Allocate(bytes);

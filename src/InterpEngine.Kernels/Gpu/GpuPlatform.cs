@@ -59,6 +59,9 @@ internal abstract class GpuPlatform : IDisposable
     /// <summary>Copies to the host, after all that was asked for before.</summary>
     public abstract void Read(nint source, Span<byte> destination);
 
+    /// <summary>A mark behind all that was asked for, from which results are copied beside what comes later; null where all is done.</summary>
+    public virtual DeviceMark? Mark() => null;
+
     /// <summary>Sets bytes to zero.</summary>
     public abstract void Clear(nint address, long bytes);
 

@@ -149,7 +149,7 @@ public sealed class FolderCapture : IDisposable
             writing.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing).GetAwaiter().GetResult();
             foreach (ComputedBatch left in queue.GetConsumingEnumerable(CancellationToken.None))
             {
-                left.Run.Dispose();
+                left.Dispose();
             }
         }
 
@@ -185,15 +185,14 @@ public sealed class FolderCapture : IDisposable
             int left = members.Length;
             foreach (int[] batch in Batches(members))
             {
-                RunResult run = Compute(members, batch, cancellation);
-                left -= batch.Length;
+                ComputedBatch computed = Compute(shard, members, batch, isLast: (left -= batch.Length) == 0, cancellation);
                 try
                 {
-                    queue.Add(new ComputedBatch(shard, members, batch, run, IsLast: left == 0), cancellation);
+                    queue.Add(computed, cancellation);
                 }
                 catch
                 {
-                    run.Dispose();
+                    computed.Dispose();
                     throw;
                 }
 
@@ -212,11 +211,11 @@ public sealed class FolderCapture : IDisposable
         {
             foreach (ComputedBatch batch in queue.GetConsumingEnumerable(CancellationToken.None))
             {
-                using (batch.Run)
+                using (batch)
                 {
                     string path = Path.Combine(_folder, CaptureIndex.ShardName(batch.Shard));
                     file ??= new ShardFile(path, _layout, _plan.Shards[batch.Shard].First, batch.Members);
-                    file.Add(batch.Rows, batch.Run);
+                    file.Add(batch.Rows, batch.Run, batch.Done);
                 }
 
                 if (batch.IsLast)
@@ -259,7 +258,7 @@ public sealed class FolderCapture : IDisposable
             : (long)count * longest <= AutomaticTokens && count * _layout.BytesOf(longest) <= AutomaticBytes;
     }
 
-    private RunResult Compute(CaptureSequence[] members, int[] batch, CancellationToken cancellation)
+    private ComputedBatch Compute(int shard, CaptureSequence[] members, int[] batch, bool isLast, CancellationToken cancellation)
     {
         TokenBatch tokens = TokenBatch.LeftPadded([.. batch.Select(member => members[member].Ids)]);
         RunResult run = _model.Run(
@@ -278,16 +277,33 @@ public sealed class FolderCapture : IDisposable
             arena.Trim();
         }
 
-        return run;
+        try
+        {
+            return new ComputedBatch(shard, members, batch, run, _model.Device.Mark(), isLast);
+        }
+        catch
+        {
+            run.Dispose();
+            throw;
+        }
     }
 
     /// <summary>A batch on its way to the disk.</summary>
     /// <param name="Shard">The shard that it belongs to.</param>
     /// <param name="Members">All sequences of that.</param>
     /// <param name="Rows">Which of them it has.</param>
-    /// <param name="Run">Their values, to be disposed.</param>
+    /// <param name="Run">Their values.</param>
+    /// <param name="Done">The device's mark behind them.</param>
     /// <param name="IsLast">Whether the shard is complete with it.</param>
-    private sealed record ComputedBatch(int Shard, CaptureSequence[] Members, int[] Rows, RunResult Run, bool IsLast);
+    private sealed record ComputedBatch(
+        int Shard, CaptureSequence[] Members, int[] Rows, RunResult Run, DeviceMark Done, bool IsLast) : IDisposable
+    {
+        public void Dispose()
+        {
+            Done.Dispose();
+            Run.Dispose();
+        }
+    }
 
     private static bool IsForeign(string path)
     {

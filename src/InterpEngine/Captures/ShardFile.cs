@@ -24,6 +24,7 @@ internal sealed class ShardFile : IDisposable
     private readonly AtomicFile _file;
     private byte[] _narrow = [];
     private float[] _scales = [];
+    private DeviceMark? _done;
 
     /// <summary>Begins a shard, and writes everything that needs no model.</summary>
     /// <exception cref="FileWriteException">The disk refused.</exception>
@@ -56,9 +57,11 @@ internal sealed class ShardFile : IDisposable
     /// <summary>Writes the values of some sequences.</summary>
     /// <param name="members">Which of the shard's sequences, by the run's rows.</param>
     /// <param name="run">A run of them as a left-padded batch.</param>
+    /// <param name="done">What the device was asked for when the run had ended.</param>
     /// <exception cref="FileWriteException">The disk refused.</exception>
-    public void Add(ReadOnlySpan<int> members, RunResult run)
+    public void Add(ReadOnlySpan<int> members, RunResult run, DeviceMark done)
     {
+        _done = done;
         for (int row = 0; row < members.Length; row++)
         {
             int length = _sequences[members[row]].Ids.Length;
@@ -215,7 +218,7 @@ internal sealed class ShardFile : IDisposable
     }
 
     /// <summary>A tensor's own memory where the host can read it; else a copy.</summary>
-    private static unsafe ReadOnlySpan<float> Elements(Tensor tensor, float[]? host)
+    private unsafe ReadOnlySpan<float> Elements(Tensor tensor, float[]? host)
     {
         int count = checked((int)tensor.Shape.Count);
         if (host is null)
@@ -223,7 +226,7 @@ internal sealed class ShardFile : IDisposable
             return new((void*)tensor.Address, count);
         }
 
-        tensor.CopyTo(host.AsSpan(0, count));
+        tensor.CopyTo(host.AsSpan(0, count), _done!);
         return host.AsSpan(0, count);
     }
 

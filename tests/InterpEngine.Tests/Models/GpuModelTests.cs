@@ -1,3 +1,5 @@
+using InterpEngine.Captures;
+using InterpEngine.Formats;
 using InterpEngine.Hooks;
 using InterpEngine.Kernels;
 using InterpEngine.Models;
@@ -63,6 +65,32 @@ public sealed class GpuModelTests(ITestOutputHelper output)
         using Model model = Model.Load(golden.Folder, device);
         var options = new GenerationOptions { MaxTokens = 4, StopAtEnd = false };
         Assert.Equal(golden.Greedy[..4], model.Generate(TokenBatch.Single(golden.Prompt), options).Select(step => step[0]!.Id));
+    }
+
+    /// <summary>What a streaming capture reads beside the next batch is what a run gives.</summary>
+    [Fact]
+    public void Captures_stream()
+    {
+        using var golden = new GoldenModel("gpt2");
+        using var folder = new TemporaryFolder();
+        using Device device = TestDevices.Open(TestDevices.Simulated);
+        using Model model = Model.Load(golden.Folder, device);
+        int[] tokens = golden.Tokens.Ids.ToArray();
+        CaptureSequence[] sequences = [.. Enumerable.Range(0, 3).Select(i => new CaptureSequence(i, tokens[i..(i + 4)]))];
+        const string point = "blocks.1.hook_resid_post";
+        using (var capture = FolderCapture.Open(model, sequences, folder["out"], new CaptureOptions { Points = point, Batch = 1 }))
+        {
+            capture.Run(null, TestContext.Current.CancellationToken);
+        }
+
+        using SafetensorsFile shard = SafetensorsFile.Open(Assert.Single(Directory.GetFiles(folder["out"], "*.safetensors")));
+        float[] stored = shard.Tensors[point].ToSingles();
+        IEnumerable<float> expected = sequences.SelectMany(sequence =>
+        {
+            using RunResult run = model.Run(TokenBatch.Single([.. sequence.Ids]), new RunOptions { Capture = point });
+            return run.Cache[point].ToArray<float>();
+        });
+        Assert.Equal(expected, stored);
     }
 
     private static float[] Logits(Model model, TokenBatch tokens, RunOptions options)

@@ -36,6 +36,9 @@ internal static class Devices
             [Simulated] = new(() => OpenGpu(Simulated)),
         };
 
+    /// <summary>Whether a name is a GPU's, real or simulated.</summary>
+    public static bool IsGpu(string name) => name == Simulated || Gpus.ContainsKey(name);
+
     /// <summary>For theories that run once on every device.</summary>
     public static IEnumerable<TheoryDataRow<string>> Names() => All.Keys.Order().Select(name => new TheoryDataRow<string>(name));
 

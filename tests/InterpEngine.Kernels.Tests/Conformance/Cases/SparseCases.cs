@@ -200,7 +200,7 @@ internal static class SparseCases
             };
             run.Watch("unit rows", unit.Parameter, (r, c) => P(r * columns + c) / (lengths.Value[r] + 1e-3f));
             run.Device.Run(in unit);
-        }, hostOnly: true);
+        });
 
     private static float[] Small(OpRun run, int count) => [.. run.Integers(count, 5).Select(i => i - 2f)];
 }

@@ -5,7 +5,8 @@ namespace InterpEngine.Kernels.Tests.Conformance;
 /// <param name="body">Makes the inputs, runs the op and says what its outputs should be.</param>
 /// <param name="ownSums">Whether each instruction set may have bits of its own.</param>
 /// <param name="hostOnly">Whether GPUs have no such op.</param>
-internal sealed class OpCase(string name, Action<OpRun> body, bool ownSums = false, bool hostOnly = false)
+/// <param name="work">Multiply-adds, if many: the simulator is spared the largest cases.</param>
+internal sealed class OpCase(string name, Action<OpRun> body, bool ownSums = false, bool hostOnly = false, long work = 0)
 {
     private readonly Lock _lock = new();
     private IReadOnlyList<Output>? _reference;
@@ -15,6 +16,8 @@ internal sealed class OpCase(string name, Action<OpRun> body, bool ownSums = fal
     public bool OwnSums => ownSums;
 
     public bool HostOnly => hostOnly;
+
+    public bool IsLarge => work > 1 << 19;
 
     /// <summary>Runs on a device.</summary>
     public IReadOnlyList<Output> Run(Device device)

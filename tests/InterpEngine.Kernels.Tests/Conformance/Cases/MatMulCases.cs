@@ -82,7 +82,7 @@ internal static class MatMulCases
             }
 
             Execute(run, x, w, rows, inner, columns, parts, activation, layout, run.Weight(w, inner, columns));
-        });
+        }, work: (long)rows * inner * columns);
     }
 
     /// <summary>A product with part of a larger weight, whose other elements are NaN.</summary>
@@ -167,6 +167,6 @@ internal static class MatMulCases
                 Out = run.Output("out", rows, inner, layout, (r, k) =>
                     Approx.Dot(columns, Approx.Lanes(columns), n => x[r * columns + n], n => w[k * columns + n])),
             });
-        });
+        }, work: (long)rows * inner * columns);
     }
 }

@@ -60,7 +60,7 @@ internal static class NarrowWeightCases
                 InnerStart = innerStart,
                 ColumnStart = columnStart,
             });
-        }, ownSums: type == ElementType.BF16);
+        }, ownSums: type == ElementType.BF16, work: (long)rows * inner * columns);
 
     private static OpCase Transposed(ElementType type, int rows, int inner, int columns) =>
         new($"MatMulTransposed / {type} {rows}x{inner}x{columns}", run =>
@@ -74,7 +74,7 @@ internal static class NarrowWeightCases
                 Out = run.Output("out", rows, inner, Layout.Odd, (r, k) => Approx.Dot(
                     columns, Approx.Lanes(columns), n => x[r * columns + n], n => right.Value(k, n))),
             });
-        });
+        }, work: (long)rows * inner * columns);
 
     private static OpCase Lookup(ElementType type, int inner, int columns) =>
         new($"Embed / {type} {inner}x{columns}", run =>

@@ -54,7 +54,9 @@ internal sealed class GoldenCase : IDisposable
 
     public void Compare(string name, IReadOnlyList<float> values, double tolerance = 4e-6)
     {
-        float[] truth = Input(name);
+        float[] truth = _file.Tensors[name].ElementType is Kernels.ElementType.I32 or Kernels.ElementType.U8
+            ? Array.ConvertAll(Integers(name), value => (float)value)
+            : Input(name);
         Assert.True(truth.Length == values.Count, $"{name}: {values.Count} values; expected {truth.Length}");
         double bound = tolerance * Math.Max(1, truth.Length == 0 ? 0 : truth.Max(Math.Abs));
         for (int i = 0; i < truth.Length; i++)

@@ -5,13 +5,19 @@ namespace InterpEngine.Dictionaries;
 /// <summary>
 /// Encodes by choosing, again and again, the feature whose direction explains most of what is left of a row.
 /// </summary>
-internal sealed class MatchingPursuit(SparseDictionary dictionary, ActivationRule rule)
+/// <param name="device">Where.</param>
+/// <param name="directions">[d, features]: the features' directions as a weight.</param>
+/// <param name="decoder">[features, d]: the same as rows.</param>
+/// <param name="rule">When to stop.</param>
+internal sealed class MatchingPursuit(Device device, Weight directions, Tensor decoder, ActivationRule rule)
 {
-    /// <summary>The activations of centred rows.</summary>
-    public SparseRows Encode(Tensor rows)
+    /// <summary>Told of every choice: row, feature, and what it explains.</summary>
+    public Action<int, int, float>? Chosen { get; init; }
+
+    /// <summary>The activations of centred rows, and what they leave of them.</summary>
+    public SparseRows Encode(Tensor rows, out float[] residuals)
     {
-        Device device = dictionary.Device;
-        int count = rows.Shape[0], d = rows.Shape[1], features = dictionary.Config.Features;
+        int count = rows.Shape[0], d = rows.Shape[1], features = directions.Columns;
         using Tensor residual = device.Upload<float>(rows.ToArray<float>(), count, d);
         var active = new SortedDictionary<int, float>[count];
         bool[] done = new bool[count];
@@ -24,7 +30,7 @@ internal sealed class MatchingPursuit(SparseDictionary dictionary, ActivationRul
         {
             using Tensor positive = device.Upload<float>(new float[features], features);
             using SparseRows best = device.Encode(
-                new SparseEncode { X = residual, W = dictionary.Encoder, Threshold = positive, Selection = Selection.TopK, K = 1, Out = null! });
+                new SparseEncode { X = residual, W = directions, Threshold = positive, Selection = Selection.TopK, K = 1, Out = null! });
             using SparseRows taken = best.Map((row, feature, value) =>
             {
                 if (done[row])
@@ -35,10 +41,11 @@ internal sealed class MatchingPursuit(SparseDictionary dictionary, ActivationRul
                 bool isNew = active[row].GetValueOrDefault(feature) == 0;
                 active[row][feature] = active[row].GetValueOrDefault(feature) + value;
                 done[row] = rule.StopOnDuplicateSupport && !isNew;
+                Chosen?.Invoke(row, feature, value);
                 return -value;
             });
             FinishRows(best, done);
-            device.Run(new SparseProduct { S = taken, M = dictionary.Decoder, Accumulate = true, Out = residual });
+            device.Run(new SparseProduct { S = taken, M = decoder, Accumulate = true, Out = residual });
             if (rule.ResidualThreshold > 0)
             {
                 float[] norms = DictionaryParameters.RowNorms(residual.ToArray<float>(), count);
@@ -49,6 +56,7 @@ internal sealed class MatchingPursuit(SparseDictionary dictionary, ActivationRul
             }
         }
 
+        residuals = residual.ToArray<float>();
         return SparseRowsEditing.FromRows(device, features, active);
     }
 

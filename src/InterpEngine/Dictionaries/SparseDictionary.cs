@@ -78,7 +78,7 @@ public sealed class SparseDictionary : IDisposable
         {
             if (rule.Kind == ActivationKind.MatchingPursuit)
             {
-                return input.With(new MatchingPursuit(this, rule).Encode(input.Rows), null);
+                return input.With(new MatchingPursuit(Device, _encoder, _decoder, rule).Encode(input.Rows, out _), null);
             }
 
             dense = pre ? Device.Allocate(ElementType.F32, input.Count, Config.Features) : null;
@@ -152,9 +152,6 @@ public sealed class SparseDictionary : IDisposable
         _decoderBias.Dispose();
         _bias?.Dispose();
     }
-
-    /// <summary>The weight of the encoder, for matching pursuit.</summary>
-    internal Weight Encoder => _encoder;
 
     private unsafe Weight Packed(float[] rows, int inner, int columns, ElementType type)
     {

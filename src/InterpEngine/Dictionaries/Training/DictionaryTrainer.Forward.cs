@@ -1,0 +1,313 @@
+using InterpEngine.Kernels;
+
+namespace InterpEngine.Dictionaries.Training;
+
+/// <summary>The step of every rule but matching pursuit: encode, decode, and the way back.</summary>
+public sealed partial class DictionaryTrainer
+{
+    private bool IsGated => Config.Rule.Kind == ActivationKind.Gated;
+
+    private double CurrentK => _options.KAnnealingSteps > 0 && StepCount < _options.KAnnealingSteps
+        ? Math.Round(_options.InitialK - (_options.InitialK - Config.Rule.K) * StepCount / _options.KAnnealingSteps)
+        : Config.Rule.K;
+
+    /// <summary>Rows in the scale that the dictionary learns in, or null where that is their own.</summary>
+    internal Tensor? ScaleInput(Tensor x)
+    {
+        if (_given.InputMean is not { } mean || _given.InputScale is not { } scale)
+        {
+            return null;
+        }
+
+        float[] values = x.ToArray<float>();
+        for (int i = 0; i < values.Length; i++)
+        {
+            values[i] = (values[i] - mean[i % mean.Length]) * scale[i % mean.Length];
+        }
+
+        return _device.Upload<float>(values, x.Shape.Axes);
+    }
+
+    private void StepOfRule(Batch batch)
+    {
+        using Entries all = Encode(batch, _encoderBias, Config.Rule with { K = CurrentK });
+        Activate(all);
+        CountActive(batch, all);
+        AverageThreshold(all, batch);
+        IReadOnlyList<Entries> levels = _levels.Length == 1 ? [all] : all.Split(_levels);
+        try
+        {
+            Tensor[] errors = Decode(batch, levels);
+            AddAuxiliary(batch, errors);
+            DifferentiateReconstruction(batch, errors);
+            for (int level = 0; level < levels.Count; level++)
+            {
+                levels[level].Backward(_decoder, errors[level]);
+            }
+
+            AddBias(errors[0]);
+            DifferentiateSkip(batch, errors[0]);
+            float[] normGradients = _norms.Length > 0 ? new float[_norms.Length] : [];
+            using Entries? gate = IsGated ? AddGate(batch, all, normGradients) : null;
+            foreach (Entries entries in levels)
+            {
+                AddSparsity(batch, entries, normGradients);
+                DifferentiateActivation(batch, entries);
+                BackwardToEncoder(batch, entries, IsGated ? null : _encoderBias);
+            }
+
+            AddMultiTopK(batch);
+            AddPreActivationLoss(batch, normGradients);
+            DifferentiateNorms(normGradients);
+        }
+        finally
+        {
+            foreach (Entries entries in levels.Where(entries => entries != all))
+            {
+                entries.Dispose();
+            }
+        }
+    }
+
+    /// <summary>The entries that take part: the rule's survivors, and what lies within reach of a JumpReLU's pseudo-derivative.</summary>
+    private Entries Encode(Batch batch, TrainedMatrix? bias, ActivationRule rule)
+    {
+        int features = Config.Features;
+        var least = new float[features];
+        if (rule.Kind == ActivationKind.JumpRelu)
+        {
+            float half = (float)(_options.Bandwidth / 2);
+            for (int f = 0; f < features; f++)
+            {
+                least[f] = _threshold!.Values[f] - half;
+            }
+        }
+        else if (IsGated)
+        {
+            for (int f = 0; f < features; f++)
+            {
+                least[f] = -_gateBias!.Values[f];
+            }
+        }
+
+        Selection selection = rule.Kind switch
+        {
+            ActivationKind.TopK => Selection.TopK,
+            ActivationKind.BatchTopK => Selection.BatchTopK,
+            ActivationKind.GroupMax => Selection.GroupMax,
+            ActivationKind.TopMagnitude => throw new DictionaryException("The k largest magnitudes have no training rule."),
+            _ => Selection.Threshold,
+        };
+        using Tensor threshold = _device.Upload<float>(least, features);
+        using Tensor? scale = Config.ScalesByDecoderNorm || Config.ScalesScores ? _device.Upload<float>(_norms, features) : null;
+        return new Entries(_device, _device.Encode(new SparseEncode
+        {
+            X = batch.Centered,
+            W = _weight,
+            Bias = IsGated ? null : bias?.Value.Reshape(features),
+            Scale = scale,
+            Threshold = threshold,
+            Selection = selection,
+            K = checked((int)(rule.Kind == ActivationKind.BatchTopK ? rule.K * batch.Rows : rule.K)),
+            Out = null!,
+        }, _guess));
+    }
+
+    /// <summary>From pre-activations to what the decoder multiplies by.</summary>
+    private void Activate(Entries entries)
+    {
+        _guess = entries.Count + entries.Count / 8;
+        ReadOnlySpan<int> features = entries.Features;
+        Span<float> values = entries.Values;
+        for (int e = 0; e < values.Length && (IsGated || _threshold is not null); e++)
+        {
+            int f = features[e];
+            values[e] = IsGated
+                ? Math.Max(0, entries.H[e] * MathF.Exp(_magnitudeScale!.Values[f]) + _encoderBias!.Values[f])
+                : entries.H[e] > _threshold!.Values[f] ? entries.H[e] : 0;
+        }
+    }
+
+    private int _guess;
+
+    private void CountActive(Batch batch, Entries entries)
+    {
+        bool[] active = new bool[Config.Features];
+        ReadOnlySpan<int> features = entries.Features;
+        ReadOnlySpan<float> values = entries.Values;
+        for (int e = 0; e < values.Length; e++)
+        {
+            if (values[e] != 0)
+            {
+                active[features[e]] = true;
+                batch.Active++;
+            }
+        }
+
+        if (_options.MultiTopKCoefficient > 0)
+        {
+            using Entries wide = EncodeMulti(batch);
+            foreach (int f in wide.Features)
+            {
+                active[f] = true;
+            }
+        }
+
+        for (int f = 0; f < active.Length; f++)
+        {
+            _sinceActive[f] = active[f] ? 0 : _sinceActive[f] + (_options.DeadCount == DeadCount.StepsBefore ? 1 : batch.Rows);
+        }
+
+        if (_options.DeadCount == DeadCount.RowsAfter)
+        {
+            batch.Dead = [.. _sinceActive.Select(count => count >= _options.DeadWindow)];
+        }
+    }
+
+    private void AverageThreshold(Entries entries, Batch batch)
+    {
+        if (_options.ThresholdAverage == ThresholdAverage.None
+            || (_options.ThresholdAverage == ThresholdAverage.FromFirst && StepCount <= _options.ThresholdStart))
+        {
+            return;
+        }
+
+        bool scaled = Config.ScalesByDecoderNorm || Config.ScalesScores, byRow = Config.Rule.Kind == ActivationKind.TopK;
+        double least = double.PositiveInfinity, sum = 0;
+        for (int row = 0; row < batch.Rows; row++)
+        {
+            double leastOfRow = double.PositiveInfinity;
+            for (int e = entries.Pointers[row]; e < entries.Pointers[row + 1]; e++)
+            {
+                double value = entries.Values[e] * (double)(scaled ? _norms[entries.Features[e]] : 1);
+                leastOfRow = value > 0 ? Math.Min(leastOfRow, value) : leastOfRow;
+            }
+
+            least = Math.Min(least, leastOfRow);
+            sum += double.IsInfinity(leastOfRow) ? 0 : leastOfRow;
+        }
+
+        double found = byRow ? sum / batch.Rows : double.IsInfinity(least) ? 0 : least;
+        if (_options.ThresholdAverage == ThresholdAverage.FromZero)
+        {
+            InferenceThreshold = double.IsInfinity(least) ? InferenceThreshold
+                : (1 - _options.ThresholdRate) * InferenceThreshold + _options.ThresholdRate * found;
+        }
+        else
+        {
+            InferenceThreshold = InferenceThreshold < 0 ? found : (1 - _options.ThresholdRate) * InferenceThreshold + _options.ThresholdRate * found;
+        }
+    }
+
+    /// <summary>Each level's error x̂ − y; a level's reconstruction contains those before it.</summary>
+    private Tensor[] Decode(Batch batch, IReadOnlyList<Entries> levels)
+    {
+        int width = Config.OutputWidth;
+        Tensor[] errors = new Tensor[levels.Count];
+        for (int level = 0; level < levels.Count; level++)
+        {
+            errors[level] = batch.New(width);
+            Span<float> e = HostSpan.Of<float>(errors[level]);
+            if (level > 0)
+            {
+                HostSpan.Of<float>(errors[level - 1]).CopyTo(e);
+            }
+            else
+            {
+                ReadOnlySpan<float> y = HostSpan.Of<float>(batch.Target), bias = _decoderBias.Values;
+                for (int at = 0; at < e.Length; at += width)
+                {
+                    for (int i = 0; i < width; i++)
+                    {
+                        e[at + i] = bias[i] - y[at + i];
+                    }
+                }
+
+                if (_skip is not null)
+                {
+                    AddSkip(batch, errors[0]);
+                }
+            }
+
+            levels[level].DecodeOnto(_decoder, errors[level]);
+        }
+
+        batch.SquaredError = SumOfSquares(HostSpan.Of<float>(errors[^1]));
+        return errors;
+    }
+
+    private void AddSkip(Batch batch, Tensor output)
+    {
+        using Weight weight = _device.CreateWeight(Config.InputWidth, Config.OutputWidth);
+        _device.Pack(weight, new WeightBlock(
+            _skip!.Value.Address, ElementType.F32, Config.InputWidth, Config.OutputWidth, 1, Config.InputWidth));
+        _device.Run(new MatMul { X = batch.Input, W = weight, Residual = output, Out = output });
+    }
+
+    /// <summary>∂loss/∂skip = gᵀ·x.</summary>
+    private void DifferentiateSkip(Batch batch, Tensor gradient)
+    {
+        if (_skip is null)
+        {
+            return;
+        }
+
+        int d = Config.InputWidth, output = Config.OutputWidth;
+        using Weight x = _device.CreateWeight(batch.Rows, d);
+        _device.Pack(x, new WeightBlock(batch.Input.Address, ElementType.F32, batch.Rows, d, d, 1));
+        float[] turned = Formats.StoredWeights.Transpose(HostSpan.Of<float>(gradient).ToArray(), batch.Rows, output);
+        using Tensor rows = _device.Upload<float>(turned, output, batch.Rows);
+        _device.Run(new MatMul { X = rows, W = x, Out = _skip.Gradient });
+    }
+
+    private void BackwardToEncoder(Batch batch, Entries entries, TrainedMatrix? bias)
+    {
+        var sums = new float[Config.Features];
+        entries.BackwardToEncoder(_encoder!, batch.Centered, sums);
+        for (int f = 0; f < sums.Length && bias is not null; f++)
+        {
+            bias.Gradients[f] += sums[f];
+        }
+
+        if (!Config.CentersInput)
+        {
+            return;
+        }
+
+        // The bias that was subtracted: −Σ over rows of ∂loss/∂s = −Σ over features of the sums times the encoder's rows.
+        int[] nonzero = [.. Enumerable.Range(0, sums.Length).Where(f => sums[f] != 0)];
+        using SparseRows row = SparseRowsEditing.Upload(_device, sums.Length, [0, nonzero.Length], nonzero, [.. nonzero.Select(f => -sums[f])]);
+        _device.Run(new SparseProduct { S = row, M = _encoder!.Value, Accumulate = true, Out = _decoderBias.Gradient });
+    }
+
+    private void AddBias(Tensor gradient)
+    {
+        Span<float> bias = _decoderBias.Gradients;
+        ReadOnlySpan<float> g = HostSpan.Of<float>(gradient);
+        double[] sums = new double[bias.Length];
+        for (int at = 0; at < g.Length; at += sums.Length)
+        {
+            ReadOnlySpan<float> row = g.Slice(at, sums.Length);
+            for (int i = 0; i < sums.Length; i++)
+            {
+                sums[i] += row[i];
+            }
+        }
+
+        for (int i = 0; i < sums.Length; i++)
+        {
+            bias[i] += (float)sums[i];
+        }
+    }
+
+    internal static double SumOfSquares(ReadOnlySpan<float> values)
+    {
+        double sum = 0;
+        foreach (float value in values)
+        {
+            sum += (double)value * value;
+        }
+
+        return sum;
+    }
+}

@@ -12,11 +12,13 @@ internal static class SaeCommand
         Description = "The dictionary's folder: SAELens, sparsify, dictionary_learning (safetensors), Gemma Scope, Llama Scope, OpenAI, crosscoders.",
     };
 
-    public static Command Create() => new("sae", "Look into, evaluate, apply and convert sparse dictionaries (SAEs, transcoders, crosscoders).")
+    public static Command Create() => new("sae", "Train, look into, evaluate, apply and convert sparse dictionaries (SAEs, transcoders, crosscoders).")
     {
+        SaeTrainCommand.Create(),
         SaeInfoCommand.Create(),
         SaeEvalCommand.Create(),
         SaeApplyCommand.Create(),
         SaeConvertCommand.Create(),
+        SaeFeaturesCommand.Create(),
     };
 }

@@ -23,7 +23,8 @@ internal static class Benchmarks
             }
 
             double copy = 0;
-            IEnumerable<Measurement> ops = [.. OpMeasurements.Bandwidth(device), .. OpMeasurements.Products(device), .. OpMeasurements.Attention(device)];
+            IEnumerable<Measurement> ops =
+                [.. OpMeasurements.Bandwidth(device), .. OpMeasurements.Products(device), .. OpMeasurements.Attention(device)];
             foreach (Measurement measurement in ops)
             {
                 Measure(measurement);

@@ -7,7 +7,8 @@ using InterpEngine.Models;
 namespace InterpEngine.Benchmarks.Gpu;
 
 /// <summary>Whole models with random BF16 weights: forward, looking at every residual, and generation.</summary>
-internal sealed class ModelMeasurements(string name, IReadOnlyDictionary<string, object> settings, int batch, int length) : IDisposable
+internal sealed class ModelMeasurements(
+    string name, IReadOnlyDictionary<string, object> settings, int batch, int length) : IDisposable
 {
     private const int NewTokens = 64;
 
@@ -38,21 +39,25 @@ internal sealed class ModelMeasurements(string name, IReadOnlyDictionary<string,
         JsonObject Torch(string kind) => new()
         {
             ["kind"] = kind,
-            ["config"] = new JsonObject(settings.Select(entry => KeyValuePair.Create(entry.Key, JsonValue.Create(entry.Value) as JsonNode))),
+            ["config"] = new JsonObject(
+                settings.Select(entry => KeyValuePair.Create(entry.Key, JsonValue.Create(entry.Value) as JsonNode))),
             ["batch"] = batch,
             ["length"] = length,
             ["new_tokens"] = NewTokens,
         };
-        yield return new Measurement($"{name} forward {batch}x{length}", Torch("forward"), 0, 0, owner => Forward(owner, device, HookSelection.None));
+        string forward = $"{name} forward {batch}x{length}", generate = $"{name} generate {NewTokens}";
         yield return new Measurement(
-            $"{name} forward {batch}x{length}, all residuals", null, 0, 0, owner => Forward(owner, device, "blocks.*.hook_resid_post"));
-        yield return new Measurement($"{name} generate {NewTokens}", Torch("generate"), 0, (double)NewTokens * WeightBytes, owner =>
+            forward, Torch("forward"), 0, 0, owner => Forward(owner, device, HookSelection.None));
+        yield return new Measurement(
+            $"{forward}, all residuals", null, 0, 0, owner => Forward(owner, device, "blocks.*.hook_resid_post"));
+        yield return new Measurement(generate, Torch("generate"), 0, (double)NewTokens * WeightBytes, owner =>
         {
             Model model = Load(owner, device);
             TokenBatch prompt = RandomCheckpoint.Tokens(model.Description.Vocabulary, 1, 16);
+            var options = new GenerationOptions { MaxTokens = NewTokens, StopAtEnd = false };
             return () =>
             {
-                foreach (GeneratedToken?[] _ in model.Generate(prompt, new GenerationOptions { MaxTokens = NewTokens, StopAtEnd = false }))
+                foreach (GeneratedToken?[] _ in model.Generate(prompt, options))
                 {
                 }
             };

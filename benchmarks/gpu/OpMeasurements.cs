@@ -12,29 +12,33 @@ internal static class OpMeasurements
     public static IEnumerable<Measurement> Bandwidth(Device device)
     {
         const int rows = 16384, width = 4096;
-        yield return new Measurement(CopyName, new JsonObject { ["kind"] = "copy", ["elements"] = 1L << 27 }, 0, 2.0 * (4L << 27), owner =>
+        const double bytes = 4.0 * rows * width;
+        (string, int)[] sizes = [("rows", rows), ("width", width)];
+        var copy = new JsonObject { ["kind"] = "copy", ["elements"] = 1L << 27 };
+        yield return new Measurement(CopyName, copy, 0, 2.0 * (4L << 27), owner =>
         {
             Tensor from = owner.Own(Random(device, 32768, 4096)), to = owner.Own(device.Allocate(ElementType.F32, 32768, 4096));
             return () => device.Run(new Copy { From = from, To = to });
         });
-        yield return new Measurement($"rms norm {rows}x{width}", null, 0, 8.0 * rows * width, owner =>
+        yield return new Measurement($"rms norm {rows}x{width}", null, 0, 2 * bytes, owner =>
         {
             Tensor x = owner.Own(Random(device, rows, width)), to = owner.Own(device.Allocate(ElementType.F32, rows, width));
             Tensor gain = owner.Own(Random(device, width));
             return () => device.Run(new Norm { Kind = NormKind.Rms, X = x, Epsilon = 1e-6f, Gain = gain, Out = to });
         });
-        yield return new Measurement($"layer norm {rows}x{width}", Sizes("layer_norm", ("rows", rows), ("width", width)), 0, 8.0 * rows * width, owner =>
+        yield return new Measurement($"layer norm {rows}x{width}", Sizes("layer_norm", sizes), 0, 2 * bytes, owner =>
         {
             Tensor x = owner.Own(Random(device, rows, width)), to = owner.Own(device.Allocate(ElementType.F32, rows, width));
             Tensor gain = owner.Own(Random(device, width));
-            return () => device.Run(new Norm { Kind = NormKind.Layer, X = x, Epsilon = 1e-5f, Gain = gain, Bias = gain, Out = to });
+            var norm = new Norm { Kind = NormKind.Layer, X = x, Epsilon = 1e-5f, Gain = gain, Bias = gain, Out = to };
+            return () => device.Run(norm);
         });
-        yield return new Measurement($"gelu {rows}x{width}", Sizes("gelu", ("rows", rows), ("width", width)), 0, 8.0 * rows * width, owner =>
+        yield return new Measurement($"gelu {rows}x{width}", Sizes("gelu", sizes), 0, 2 * bytes, owner =>
         {
             Tensor x = owner.Own(Random(device, rows, width)), to = owner.Own(device.Allocate(ElementType.F32, rows, width));
             return () => device.Run(new Activate { X = x, Activation = Activation.GeluTanh, Out = to });
         });
-        yield return new Measurement($"add {rows}x{width}", Sizes("add", ("rows", rows), ("width", width)), 0, 12.0 * rows * width, owner =>
+        yield return new Measurement($"add {rows}x{width}", Sizes("add", sizes), 0, 3 * bytes, owner =>
         {
             Tensor x = owner.Own(Random(device, rows, width)), y = owner.Own(Random(device, rows, width));
             Tensor to = owner.Own(device.Allocate(ElementType.F32, rows, width));
@@ -44,9 +48,10 @@ internal static class OpMeasurements
 
     public static IEnumerable<Measurement> Products(Device device)
     {
+        (int, int)[] shapes = [(768, 3072), (2048, 2048), (2048, 8192), (8192, 2048), (4096, 14336)];
         foreach (ElementType type in (ElementType[])[ElementType.BF16, ElementType.F32])
         {
-            foreach ((int inner, int columns) in ((int, int)[])[(768, 3072), (2048, 2048), (2048, 8192), (8192, 2048), (4096, 14336)])
+            foreach ((int inner, int columns) in shapes)
             {
                 foreach (int rows in (int[])[1, 16, 512, 4096])
                 {
@@ -73,8 +78,10 @@ internal static class OpMeasurements
                     Sizes("sdpa_bf16", ("length", length), ("heads", heads), ("kv_heads", kvHeads), ("size", size)),
                     2.0 * length * length * heads * size, 0, owner => // half of all pairs are seen
                     {
-                        Tensor q = owner.Own(Random(device, 1, length, heads, size)), z = owner.Own(device.Allocate(ElementType.F32, q.Shape));
-                        Tensor k = owner.Own(Random(device, 1, length, kvHeads, size)), v = owner.Own(Random(device, 1, length, kvHeads, size));
+                        Tensor q = owner.Own(Random(device, 1, length, heads, size));
+                        Tensor k = owner.Own(Random(device, 1, length, kvHeads, size));
+                        Tensor v = owner.Own(Random(device, 1, length, kvHeads, size));
+                        Tensor z = owner.Own(device.Allocate(ElementType.F32, q.Shape));
                         Tensor spans = owner.Own(device.Upload<int>([0, length], 1, 2));
                         return () => device.Run(new Attention
                         {
@@ -99,7 +106,8 @@ internal static class OpMeasurements
         long bytes = (long)type.Size() * inner * columns;
         int count = rows <= 16 ? (int)Math.Max(2, (512L << 20) / bytes) : 1;
         float[] values = RandomData.Array((long)inner * columns, MathF.Sqrt(inner));
-        Weight[] weights = [.. Enumerable.Range(0, count).Select(_ => owner.Own(RandomData.Weight(device, inner, columns, values, type)))];
+        Weight Make() => owner.Own(RandomData.Weight(device, inner, columns, values, type));
+        Weight[] weights = [.. Enumerable.Range(0, count).Select(_ => Make())];
         int turn = 0;
         return () => device.Run(new MatMul { X = x, W = weights[turn++ % count], Out = result });
     }

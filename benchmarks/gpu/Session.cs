@@ -64,7 +64,8 @@ internal static class Session
     /// <summary>On a GPU, with cuBLASLt's products and again with the engine's own.</summary>
     private static bool Tests(JsonObject report, Arguments arguments, string part, string program, string[] methods)
     {
-        string[] devices = arguments.DeviceIndex is null ? [arguments.DeviceName] : [arguments.DeviceName, $"{arguments.DeviceName} own"];
+        string name = arguments.DeviceName;
+        string[] devices = arguments.DeviceIndex is null ? [name] : [name, $"{name} own"];
         bool passed = true;
         var summaries = new JsonObject();
         foreach (string device in devices)

@@ -32,7 +32,8 @@ internal sealed class TestRun(string program, string device, params string[] met
         if (!File.Exists(file))
         {
             throw new CommandException(
-                $"{file} is missing: the tests lie beside this program in the package that benchmarks/gpu/publish.sh makes.", "Run publish.sh.");
+                $"{file} is missing: the tests lie beside this program in the package that benchmarks/gpu/publish.sh makes.",
+                "Run publish.sh.");
         }
 
         var start = new ProcessStartInfo(file);
@@ -60,7 +61,8 @@ internal sealed class TestRun(string program, string device, params string[] met
     {
         if (!File.Exists(file))
         {
-            throw new CommandException($"The tests ended with exit code {exitCode} and wrote no results.", "What they printed says why.");
+            throw new CommandException(
+                $"The tests ended with exit code {exitCode} and wrote no results.", "What they printed says why.");
         }
 
         using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(file));

@@ -50,7 +50,8 @@ internal static class Torch
                 foreach ((string key, JsonNode? theirs) in time)
                 {
                     result[$"torch_{key}"] = theirs!.GetValue<double>();
-                    result[$"times_torch_{key.Replace("_seconds", "", StringComparison.Ordinal)}"] = Math.Round(theirs.GetValue<double>() / seconds, 3);
+                    string ratio = key.Replace("seconds", "ratio", StringComparison.Ordinal);
+                    result[$"torch_{ratio}"] = Math.Round(theirs.GetValue<double>() / seconds, 3);
                 }
             }
         }

@@ -8,7 +8,8 @@ namespace InterpEngine.Tests;
 /// <summary>Every backend that this machine has; the same tests run on each.</summary>
 internal static class TestDevices
 {
-    /// <summary>Names, as theory data; or what the environment variable INTERP_TEST_DEVICE names alone, as the kernels' tests read it.</summary>
+    /// <summary>Names, as theory data; or what the environment variable INTERP_TEST_DEVICE names alone, as the kernels' tests
+    /// read it.</summary>
     public static IEnumerable<string> Names =>
         Environment.GetEnvironmentVariable("INTERP_TEST_DEVICE") is { Length: > 0 } named
             ? [named.Replace(' ', '-')]

@@ -7,8 +7,8 @@ using Queue = ILGPU.Runtime.AcceleratorStream;
 namespace InterpEngine.Kernels.Gpu;
 
 /// <summary>
-/// Products through NVIDIA's cuBLASLt, the fastest for many rows. What follows the sum is done in the same pass where the library rounds
-/// as the op's contract says, and by a kernel of ours else.
+/// Products through NVIDIA's cuBLASLt, the fastest for many rows. What follows the sum is done in the same pass where the library
+/// rounds as the op's contract says, and by a kernel of ours else.
 /// </summary>
 internal sealed class CublasLtProduct : IProduct
 {
@@ -20,9 +20,9 @@ internal sealed class CublasLtProduct : IProduct
     private readonly Lock _turn = new();
 
     private delegate void FinishLauncher(
-        Queue queue, Config config, Floats sums, long sumsStride, int rows, int columns, Floats bias, int activation, Floats multiply,
-        long multiplyStride, Floats residual, long residualStride, Floats pre, long preStride, Floats delta, long deltaStride, Floats output,
-        long outputStride);
+        Queue queue, Config config, Floats sums, long sumsStride, int rows, int columns, Floats bias, int activation,
+        Floats multiply, long multiplyStride, Floats residual, long residualStride, Floats pre, long preStride, Floats delta,
+        long deltaStride, Floats output, long outputStride);
 
     private CublasLtProduct(GpuDevice device, CudaPlatform platform, CublasLtApi api, bool tf32)
     {
@@ -146,8 +146,8 @@ internal sealed class CublasLtProduct : IProduct
         if (op.Residual is { } residual)
         {
             // Acc + residual rounds once, and so does (acc + bias) + residual by us, but not by the library.
-            bool inPlace = product.Epilogue == LtEpilogue.None && residual.Address == op.Out.Address && residual.Stride == op.Out.Stride;
-            return inPlace ? product with { Accumulate = true } : null;
+            bool inPlace = residual.Address == op.Out.Address && residual.Stride == op.Out.Stride;
+            return inPlace && product.Epilogue == LtEpilogue.None ? product with { Accumulate = true } : null;
         }
 
         return product.Bias % LtProducts.Alignment == 0 && _products.Fuses(product.Family, product.Epilogue) ? product : null;
@@ -158,9 +158,9 @@ internal sealed class CublasLtProduct : IProduct
         Kernel<FinishLauncher> finish = _device.Load<FinishLauncher>(Epilogue.Finish);
         long groups = ((long)op.Out.Rows * op.Out.Columns + finish.Threads - 1) / finish.Threads;
         finish.Launch(
-            _device.Stream, (GpuDevice.Groups(groups), finish.Threads), _device.View<float>(sums), sums.Shape[1], op.Out.Rows, op.Out.Columns,
-            _device.ViewOrEmpty(op.Bias), (int)op.Activation, _device.ViewOrEmpty(op.Multiply), op.Multiply?.Stride ?? 0,
-            _device.ViewOrEmpty(op.Residual), op.Residual?.Stride ?? 0, _device.ViewOrEmpty(op.Pre), op.Pre?.Stride ?? 0,
-            _device.ViewOrEmpty(op.Delta), op.Delta?.Stride ?? 0, _device.View(op.Out), op.Out.Stride);
+            _device.Stream, (GpuDevice.Groups(groups), finish.Threads), _device.View<float>(sums), sums.Shape[1], op.Out.Rows,
+            op.Out.Columns, _device.ViewOrEmpty(op.Bias), (int)op.Activation, _device.ViewOrEmpty(op.Multiply),
+            op.Multiply?.Stride ?? 0, _device.ViewOrEmpty(op.Residual), op.Residual?.Stride ?? 0, _device.ViewOrEmpty(op.Pre),
+            op.Pre?.Stride ?? 0, _device.ViewOrEmpty(op.Delta), op.Delta?.Stride ?? 0, _device.View(op.Out), op.Out.Stride);
     }
 }

@@ -16,15 +16,16 @@ public sealed record CudaOptions
     /// <summary>Whose products are used.</summary>
     public ProductLibrary Products { get; init; }
 
-    /// <summary>Whether operands of products with F32 weights are rounded to TF32 (10 fraction bits), which tensor cores multiply. Errors
-    /// are then about 2⁻¹¹ of the operands, and no longer those of fp32.</summary>
+    /// <summary>Whether operands of products with F32 weights are rounded to TF32 (10 fraction bits), which tensor cores
+    /// multiply. Errors are then about 2⁻¹¹ of the operands, and no longer those of fp32.</summary>
     public bool Tf32 { get; init; }
 
-    /// <summary>Whether attention rounds Q, K, V and the pattern to BF16 for the tensor cores. Errors are then about 2⁻⁸, a NaN among the
-    /// values may reach queries up to 63 tokens earlier, and an intervention on scores or pattern continues in fp32.</summary>
+    /// <summary>Whether attention rounds Q, K, V and the pattern to BF16 for the tensor cores. Errors are then about 2⁻⁸, a NaN
+    /// among the values may reach queries up to 63 tokens earlier, and an intervention on scores or pattern continues in
+    /// fp32.</summary>
     public bool Bf16Attention { get; init; }
 
-    /// <summary>Whether runs without callbacks are recorded and launched as CUDA graphs, which is faster where kernels are short, as in
-    /// generation. The device must then be used by one thread at a time.</summary>
+    /// <summary>Whether runs without callbacks are recorded and launched as CUDA graphs, which is faster where kernels are short,
+    /// as in generation. The device must then be used by one thread at a time.</summary>
     public bool Graphs { get; init; }
 }

@@ -13,14 +13,16 @@ internal static class TensorAttention
 {
     private delegate void AttendLauncher(
         Queue queue, Config config, Floats q, ArrayView<Bits4> k, ArrayView<Bits4> v, Ints spans, Floats slopes, Floats sinks,
-        Floats statistics, Floats z, int queries, int heads, int kvHeads, int size, int valueSize, int keys, int window, int causal,
-        float scale, float cap, int parts, int stages, int aligned);
+        Floats statistics, Floats z, int queries, int heads, int kvHeads, int size, int valueSize, int keys, int window,
+        int causal, float scale, float cap, int parts, int stages, int aligned);
 
     private delegate void ObserveLauncher(
         Queue queue, Config config, Floats q, ArrayView<Bits4> k, Ints spans, Floats slopes, Floats statistics, Floats scores,
-        Floats pattern, int queries, int heads, int kvHeads, int size, int keys, int window, int causal, float scale, float cap, int aligned);
+        Floats pattern, int queries, int heads, int kvHeads, int size, int keys, int window, int causal, float scale, float cap,
+        int aligned);
 
-    /// <summary>Whether the op is made here. It depends on shapes and options that a sequence's company does not change.</summary>
+    /// <summary>Whether the op is made here. It depends on shapes and options that a sequence's company does not
+    /// change.</summary>
     public static bool Accepts(GpuPlatform platform, in Attention op) =>
         TensorProduct.RunsOn(platform) && op.GivenScores is null && op.GivenPattern is null
         && op.Q.Shape[3] <= TensorAttentionKernels.LargestSize;
@@ -51,8 +53,8 @@ internal static class TensorAttention
             observe.Launch(
                 device.Stream, Grid(Tiles(in op) * kvHeads * batch, observe.Threads, op.Q.Shape[3], 0, 1),
                 device.View<float>(op.Q), Chunks(device, k), device.View<int>(op.Spans), device.ViewOrEmpty(op.Slopes),
-                device.View<float>(statistics), device.ViewOrEmpty(op.Scores), device.ViewOrEmpty(op.Pattern), queries, heads, kvHeads,
-                op.Q.Shape[3], op.Keys, op.Window, op.Causal ? 1 : 0, op.Scale, op.SoftCap, Aligned(op.Q));
+                device.View<float>(statistics), device.ViewOrEmpty(op.Scores), device.ViewOrEmpty(op.Pattern), queries, heads,
+                kvHeads, op.Q.Shape[3], op.Keys, op.Window, op.Causal ? 1 : 0, op.Scale, op.SoftCap, Aligned(op.Q));
         }
     }
 
@@ -63,11 +65,11 @@ internal static class TensorAttention
         int stages = TensorAttentionKernels.Stages(op.Q.Shape[3], channels);
         Kernel<AttendLauncher> attend = device.Load<AttendLauncher>(TensorAttentionKernels.Attend<TChannels>);
         attend.Launch(
-            device.Stream, Grid(Tiles(in op) * parts * op.K.Shape[2] * op.Q.Shape[0], attend.Threads, op.Q.Shape[3], channels, stages),
-            device.View<float>(op.Q), Chunks(device, k), Chunks(device, v), device.View<int>(op.Spans),
+            device.Stream, Grid(Tiles(in op) * parts * op.K.Shape[2] * op.Q.Shape[0], attend.Threads, op.Q.Shape[3], channels,
+            stages), device.View<float>(op.Q), Chunks(device, k), Chunks(device, v), device.View<int>(op.Spans),
             device.ViewOrEmpty(op.Slopes), device.ViewOrEmpty(op.Sinks), device.View<float>(statistics), device.View<float>(z),
-            op.Q.Shape[1], op.Q.Shape[2], op.K.Shape[2], op.Q.Shape[3], op.V.Shape[3], op.Keys, op.Window, op.Causal ? 1 : 0, op.Scale,
-            op.SoftCap, parts, stages, Aligned(op.Q));
+            op.Q.Shape[1], op.Q.Shape[2], op.K.Shape[2], op.Q.Shape[3], op.V.Shape[3], op.Keys, op.Window, op.Causal ? 1 : 0,
+            op.Scale, op.SoftCap, parts, stages, Aligned(op.Q));
     }
 
     private static long Tiles(in Attention op)
@@ -78,7 +80,7 @@ internal static class TensorAttention
 
     private static Config Grid(long groups, int threads, int size, int channels, int stages) => new(
         GpuDevice.Groups(groups), threads,
-        SharedMemoryConfig.RequestDynamic<Bits4>(TensorAttentionKernels.SharedBytes(size, channels, stages) / TensorRows.ChunkBytes));
+        SharedMemoryConfig.RequestDynamic<byte>(TensorAttentionKernels.SharedBytes(size, channels, stages)));
 
     /// <summary>The keys of a cache that are there, in BF16: I32 [batch, keys, heads, chunks, 4].</summary>
     private static Tensor Rounded(GpuDevice device, Tensor cache, int keys)

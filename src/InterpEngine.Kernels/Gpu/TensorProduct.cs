@@ -7,21 +7,23 @@ using Queue = ILGPU.Runtime.AcceleratorStream;
 
 namespace InterpEngine.Kernels.Gpu;
 
-/// <summary>Products on tensor cores by our own kernels: with BF16 weights, and with F32 weights where TF32 was asked for.</summary>
+/// <summary>Products on tensor cores by our own kernels: with BF16 weights, and with F32 weights where TF32 was asked
+/// for.</summary>
 internal sealed class TensorProduct(GpuDevice device, bool tf32) : IProduct
 {
     /// <summary>Up to here rows are made eight at a time, straight from memory.</summary>
     private const int FewRows = 16;
 
     private delegate void TileLauncher(
-        Queue queue, Config config, ArrayView<Bits4> x, long xStride, ArrayView<Bits4> w, long wStride, int rows, int innerBytes, int columns,
-        int tilesDown, Floats bias, int activation, Floats multiply, long multiplyStride, Floats residual, long residualStride,
-        Floats pre, long preStride, Floats delta, long deltaStride, Floats output, long outputStride);
+        Queue queue, Config config, ArrayView<Bits4> x, long xStride, ArrayView<Bits4> w, long wStride, int rows, int innerBytes,
+        int columns, int tilesDown, Floats bias, int activation, Floats multiply, long multiplyStride, Floats residual,
+        long residualStride, Floats pre, long preStride, Floats delta, long deltaStride, Floats output, long outputStride);
 
     private delegate void FewRowsLauncher(
         Queue queue, Config config, Floats x, long xStride, ArrayView<Bits4> w, long wStride, int rows, int inner, int innerBytes,
-        int columns, int groupsAcross, int aligned, Floats bias, int activation, Floats multiply, long multiplyStride, Floats residual,
-        long residualStride, Floats pre, long preStride, Floats delta, long deltaStride, Floats output, long outputStride);
+        int columns, int groupsAcross, int aligned, Floats bias, int activation, Floats multiply, long multiplyStride,
+        Floats residual, long residualStride, Floats pre, long preStride, Floats delta, long deltaStride, Floats output,
+        long outputStride);
 
     /// <summary>Whether an accelerator runs the kernels: it has warps of 32 threads, four in a group.</summary>
     public static bool RunsOn(GpuPlatform platform) =>
@@ -60,10 +62,11 @@ internal sealed class TensorProduct(GpuDevice device, bool tf32) : IProduct
             int across = DivideUp(columns, TensorProductKernels.FewColumns);
             few.Launch(
                 device.Stream, (GpuDevice.Groups((long)across * DivideUp(rows, TensorProductKernels.Few)), few.Threads),
-                device.View(op.X), op.X.Stride, w, stride, rows, inner, inner * size, columns, across, TensorRows.AreAligned(op.X) ? 1 : 0,
-                device.ViewOrEmpty(op.Bias), (int)op.Activation, device.ViewOrEmpty(op.Multiply), op.Multiply?.Stride ?? 0,
-                device.ViewOrEmpty(op.Residual), op.Residual?.Stride ?? 0, device.ViewOrEmpty(op.Pre), op.Pre?.Stride ?? 0,
-                device.ViewOrEmpty(op.Delta), op.Delta?.Stride ?? 0, device.View(op.Out), op.Out.Stride);
+                device.View(op.X), op.X.Stride, w, stride, rows, inner, inner * size, columns, across,
+                TensorRows.AreAligned(op.X) ? 1 : 0, device.ViewOrEmpty(op.Bias), (int)op.Activation,
+                device.ViewOrEmpty(op.Multiply), op.Multiply?.Stride ?? 0, device.ViewOrEmpty(op.Residual),
+                op.Residual?.Stride ?? 0, device.ViewOrEmpty(op.Pre), op.Pre?.Stride ?? 0, device.ViewOrEmpty(op.Delta),
+                op.Delta?.Stride ?? 0, device.View(op.Out), op.Out.Stride);
             return;
         }
 
@@ -71,11 +74,11 @@ internal sealed class TensorProduct(GpuDevice device, bool tf32) : IProduct
         Kernel<TileLauncher> tile = device.Load<TileLauncher>(TensorProductKernels.Tile<TFormat>);
         int tilesDown = DivideUp(rows, TensorProductKernels.TileRows);
         tile.Launch(
-            device.Stream, (GpuDevice.Groups((long)tilesDown * DivideUp(columns, TensorProductKernels.TileColumns)), tile.Threads),
-            device.Platform.View<Bits4>(rounded.Address, (long)rows * chunks), chunks, w, stride, rows, inner * size, columns, tilesDown,
-            device.ViewOrEmpty(op.Bias), (int)op.Activation, device.ViewOrEmpty(op.Multiply), op.Multiply?.Stride ?? 0,
-            device.ViewOrEmpty(op.Residual), op.Residual?.Stride ?? 0, device.ViewOrEmpty(op.Pre), op.Pre?.Stride ?? 0,
-            device.ViewOrEmpty(op.Delta), op.Delta?.Stride ?? 0, device.View(op.Out), op.Out.Stride);
+            device.Stream, (GpuDevice.Groups((long)tilesDown * DivideUp(columns, TensorProductKernels.TileColumns)),
+            tile.Threads), device.Platform.View<Bits4>(rounded.Address, (long)rows * chunks), chunks, w, stride, rows,
+            inner * size, columns, tilesDown, device.ViewOrEmpty(op.Bias), (int)op.Activation, device.ViewOrEmpty(op.Multiply),
+            op.Multiply?.Stride ?? 0, device.ViewOrEmpty(op.Residual), op.Residual?.Stride ?? 0, device.ViewOrEmpty(op.Pre),
+            op.Pre?.Stride ?? 0, device.ViewOrEmpty(op.Delta), op.Delta?.Stride ?? 0, device.View(op.Out), op.Out.Stride);
     }
 
     private static int DivideUp(int a, int b) => (a + b - 1) / b;

@@ -22,8 +22,8 @@ internal static class Devices
     public static readonly IReadOnlyDictionary<string, Lazy<Device>> Gpus = CudaGpu.All.Where(gpu => gpu.Defect is null)
         .ToDictionary(gpu => $"cuda {gpu.Index}", gpu => new Lazy<Device>(() => Device.Cuda(gpu.Index)));
 
-    /// <summary>What the environment variable INTERP_TEST_DEVICE names, or null: "gpu simulated", "cuda 0", or "cuda 0 own" with the engine's
-    /// own products.</summary>
+    /// <summary>What the environment variable INTERP_TEST_DEVICE names, or null: "gpu simulated", "cuda 0", or "cuda 0 own" with
+    /// the engine's own products.</summary>
     public static readonly string? Named =
         Environment.GetEnvironmentVariable("INTERP_TEST_DEVICE") is { Length: > 0 } named ? named : null;
 

@@ -119,10 +119,12 @@ public sealed class InstructionsTests
     [Fact]
     public void Roundings_are_to_the_nearest()
     {
-        foreach (float value in (float[])[0, -0f, 1, 1.00390625f, 1.01171875f, -3.14159f, 3e38f, 1e-40f, float.PositiveInfinity, .. Values(100)])
+        float[] values = [0, -0f, 1, 1.00390625f, 1.01171875f, -3.14159f, 3e38f, 1e-40f, float.PositiveInfinity, .. Values(100)];
+        foreach (float value in values)
         {
-            Assert.Equal(BitConverter.SingleToUInt32Bits(LowPrecision.RoundToBFloat16(value)) >> 16, Ptx.PackBf16(value, 7) & 0xffff);
-            Assert.Equal(LowPrecision.RoundToBFloat16(value), BitConverter.UInt32BitsToSingle(Ptx.PackBf16(7, value) & 0xffff0000));
+            uint rounded = BitConverter.SingleToUInt32Bits(LowPrecision.RoundToBFloat16(value));
+            Assert.Equal(rounded >> 16, Ptx.PackBf16(value, 7) & 0xffff);
+            Assert.Equal(rounded, Ptx.PackBf16(7, value) & 0xffff0000);
             Assert.Equal(RoundToTf32(value), BitConverter.UInt32BitsToSingle(Ptx.RoundToTf32(value)));
         }
 

@@ -47,14 +47,15 @@ public sealed class TensorProductTests(TensorCores device) : IClassFixture<Tenso
         using var run = new OpRun(device.Gpu, 4);
         Weight weight = run.Weight(run.Values(inner * columns), inner, columns, ElementType.BF16);
         Tensor x = run.Tensor(run.Values(rows * inner), rows, inner), bias = run.Tensor(run.Values(columns), columns);
-        var op = new MatMul { X = x, W = weight, Bias = bias, Activation = Activation.GeluTanh, Out = run.Device.Allocate(ElementType.F32, rows, columns) };
+        using Tensor output = run.Device.Allocate(ElementType.F32, rows, columns);
+        var op = new MatMul { X = x, W = weight, Bias = bias, Activation = Activation.GeluTanh, Out = output };
         run.Device.Run(op);
-        using Tensor pre = run.Device.Allocate(ElementType.F32, rows, columns), delta = run.Device.Allocate(ElementType.F32, rows, columns);
+        using Tensor pre = run.Device.Allocate(ElementType.F32, rows, columns);
+        using Tensor delta = run.Device.Allocate(ElementType.F32, rows, columns);
         using Tensor observed = run.Device.Allocate(ElementType.F32, rows, columns);
         run.Device.Run(op with { Pre = pre, Delta = delta, Out = observed });
-        Assert.Equal(op.Out.Tensor.ToArray<float>(), observed.ToArray<float>());
+        Assert.Equal(output.ToArray<float>(), observed.ToArray<float>());
         Assert.Equal(observed.ToArray<float>(), delta.ToArray<float>());
-        op.Out.Tensor.Dispose();
     }
 
     [Theory]

@@ -3,12 +3,13 @@ using System.Runtime.InteropServices;
 namespace InterpEngine.Kernels.Gpu.CublasLt;
 
 /// <summary>
-/// The functions of cuBLASLt that the engine calls, as its header declares them for CUDA 11.4 to 13. The library is the user's: it is
-/// looked for when a GPU is opened, and where it is absent the engine computes products by its own kernels.
+/// The functions of cuBLASLt that the engine calls, as its header declares them for CUDA 11.4 to 13. The library is the user's:
+/// it is looked for when a GPU is opened, and where it is absent the engine computes products by its own kernels.
 /// </summary>
 internal sealed unsafe class CublasLtApi
 {
-    private static readonly Lazy<(CublasLtApi? Api, string? Defect)> s_loaded = new(() => Load(Names(OperatingSystem.IsWindows())));
+    private static readonly Lazy<(CublasLtApi? Api, string? Defect)> s_loaded =
+        new(() => Load(Names(OperatingSystem.IsWindows())));
 
     /// <summary>Takes the functions from wherever they are; the tests have a library of their own.</summary>
     public CublasLtApi(string name, Func<string, nint> export)
@@ -19,8 +20,10 @@ internal sealed unsafe class CublasLtApi
         Version = (delegate* unmanaged<nuint>)export("cublasLtGetVersion");
         DescriptorCreate = (delegate* unmanaged<nint*, ComputeType, DataType, CublasStatus>)export("cublasLtMatmulDescCreate");
         DescriptorDestroy = (delegate* unmanaged<nint, CublasStatus>)export("cublasLtMatmulDescDestroy");
-        DescriptorSet = (delegate* unmanaged<nint, DescriptorAttribute, void*, nuint, CublasStatus>)export("cublasLtMatmulDescSetAttribute");
-        LayoutCreate = (delegate* unmanaged<nint*, DataType, ulong, ulong, long, CublasStatus>)export("cublasLtMatrixLayoutCreate");
+        DescriptorSet = (delegate* unmanaged<nint, DescriptorAttribute, void*, nuint, CublasStatus>)export(
+            "cublasLtMatmulDescSetAttribute");
+        LayoutCreate = (delegate* unmanaged<nint*, DataType, ulong, ulong, long, CublasStatus>)export(
+            "cublasLtMatrixLayoutCreate");
         LayoutDestroy = (delegate* unmanaged<nint, CublasStatus>)export("cublasLtMatrixLayoutDestroy");
         PreferenceCreate = (delegate* unmanaged<nint*, CublasStatus>)export("cublasLtMatmulPreferenceCreate");
         PreferenceDestroy = (delegate* unmanaged<nint, CublasStatus>)export("cublasLtMatmulPreferenceDestroy");
@@ -32,7 +35,8 @@ internal sealed unsafe class CublasLtApi
             "cublasLtMatmulAlgoConfigSetAttribute");
         AlgorithmCheck = (delegate* unmanaged<nint, nint, nint, nint, nint, nint, Algorithm*, Heuristic*, CublasStatus>)export(
             "cublasLtMatmulAlgoCheck");
-        Multiply = (delegate* unmanaged<nint, nint, void*, nint, nint, nint, nint, void*, nint, nint, nint, nint, Algorithm*, nint, nuint,
+        Multiply = (delegate* unmanaged<nint, nint, void*, nint, nint, nint, nint, void*, nint, nint, nint, nint, Algorithm*,
+            nint, nuint,
             nint, CublasStatus>)export("cublasLtMatmul");
     }
 
@@ -58,15 +62,17 @@ internal sealed unsafe class CublasLtApi
     public readonly delegate* unmanaged<nint, PreferenceAttribute, void*, nuint, CublasStatus> PreferenceSet;
 
     /// <summary>(library, descriptor, A, B, C, D, preference, wanted, results, found).</summary>
-    public readonly delegate* unmanaged<nint, nint, nint, nint, nint, nint, nint, int, Heuristic*, int*, CublasStatus> GetHeuristic;
+    public readonly delegate* unmanaged<nint, nint, nint, nint, nint, nint, nint, int, Heuristic*, int*,
+        CublasStatus> GetHeuristic;
     public readonly delegate* unmanaged<Algorithm*, AlgorithmAttribute, void*, nuint, CublasStatus> AlgorithmSet;
 
     /// <summary>(library, descriptor, A, B, C, D, algorithm, result).</summary>
     public readonly delegate* unmanaged<nint, nint, nint, nint, nint, nint, Algorithm*, Heuristic*, CublasStatus> AlgorithmCheck;
 
-    /// <summary>(library, descriptor, alpha, A, its layout, B, its layout, beta, C, its layout, D, its layout, algorithm, workspace, its
-    /// bytes, stream).</summary>
-    public readonly delegate* unmanaged<nint, nint, void*, nint, nint, nint, nint, void*, nint, nint, nint, nint, Algorithm*, nint, nuint,
+    /// <summary>(library, descriptor, alpha, A, its layout, B, its layout, beta, C, its layout, D, its layout, algorithm,
+    /// workspace, its bytes, stream).</summary>
+    public readonly delegate* unmanaged<nint, nint, void*, nint, nint, nint, nint, void*, nint, nint, nint, nint, Algorithm*,
+        nint, nuint,
         nint, CublasStatus> Multiply;
 
     /// <summary>What the library is called, newest CUDA version first.</summary>

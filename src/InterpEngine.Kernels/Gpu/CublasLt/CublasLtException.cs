@@ -43,7 +43,8 @@ public sealed class CublasLtException : InterpException
     /// <summary>What the library answered.</summary>
     public CublasStatus Status { get; }
 
-    private static string NameOf(CublasStatus status) => Enum.IsDefined(status) ? $"{status} ({(int)status})" : $"status {(int)status}";
+    private static string NameOf(CublasStatus status) =>
+        Enum.IsDefined(status) ? $"{status} ({(int)status})" : $"status {(int)status}";
 
     private static string HintOf(CublasStatus status) => status switch
     {

@@ -35,8 +35,8 @@ internal enum DescriptorAttribute
     BiasPointer = 8,
 }
 
-/// <summary>cublasLtEpilogue_t, those whose steps round as the op's contract says. The library's GELU approximates its tanh, and what
-/// its ReLU makes of NaN is not said.</summary>
+/// <summary>cublasLtEpilogue_t, those whose steps round as the op's contract says. The library's GELU approximates its tanh, and
+/// what its ReLU makes of NaN is not said.</summary>
 internal enum LtEpilogue
 {
     None = 1,

@@ -54,7 +54,8 @@ internal sealed unsafe class LtObject : SafeHandle
         return new(handle, api.LayoutDestroy);
     }
 
-    /// <summary>Algorithms that need no more workspace than there is, no better alignment than 16 bytes and no second pass of sums.</summary>
+    /// <summary>Algorithms that need no more workspace than there is, no better alignment than 16 bytes and no second pass of
+    /// sums.</summary>
     public static LtObject Preference(CublasLtApi api, long workspaceBytes)
     {
         nint handle;

@@ -33,8 +33,8 @@ internal readonly record struct LtProduct(
     ProductType Type, nint X, long XStride, nint W, long WStride, nint Out, long OutStride, int Rows, int Inner, int Columns,
     nint Bias = 0, bool Accumulate = false)
 {
-    /// <summary>What the algorithm is chosen for. Neither the number of rows nor what follows the sum is in it: they must not choose the
-    /// order of a sum.</summary>
+    /// <summary>What the algorithm is chosen for. Neither the number of rows nor what follows the sum is in it: they must not
+    /// choose the order of a sum.</summary>
     public LtFamily Family => new(Type, Inner, Columns, WStride);
 
     public LtEpilogue Epilogue => Bias == 0 ? LtEpilogue.None : LtEpilogue.Bias;
@@ -44,8 +44,9 @@ internal readonly record struct LtProduct(
 internal readonly record struct LtFamily(ProductType Type, int Inner, int Columns, long WStride);
 
 /// <summary>
-/// Products through cuBLASLt. Each family has one algorithm for all numbers of rows and everything that follows the sum, without split-K,
-/// so that a row's bits depend neither on the rows beside it nor on their number nor on what is observed. Used by one thread at a time.
+/// Products through cuBLASLt. Each family has one algorithm for all numbers of rows and everything that follows the sum, without
+/// split-K, so that a row's bits depend neither on the rows beside it nor on their number nor on what is observed. Used by one
+/// thread at a time.
 /// </summary>
 internal sealed unsafe class LtProducts : IDisposable
 {
@@ -109,9 +110,11 @@ internal sealed unsafe class LtProducts : IDisposable
             _api, product.Family, product.Epilogue, product.Rows, product.XStride, product.OutStride, product.Bias);
         float one = 1, beta = product.Accumulate ? 1 : 0;
         CublasStatus status = _api.Multiply(
-            _context.Pointer, operands.Descriptor.Pointer, &one, product.W, operands.W.Pointer, product.X, operands.X.Pointer, &beta,
-            product.Out, operands.Out.Pointer, product.Out, operands.Out.Pointer, &algorithm, _workspace, (nuint)WorkspaceBytes, stream);
-        CublasLtApi.Check(status, $"the product of [{product.Rows}, {product.Inner}] and [{product.Inner}, {product.Columns}] in {product.Type}");
+            _context.Pointer, operands.Descriptor.Pointer, &one, product.W, operands.W.Pointer, product.X, operands.X.Pointer,
+            &beta, product.Out, operands.Out.Pointer, product.Out, operands.Out.Pointer, &algorithm, _workspace,
+            (nuint)WorkspaceBytes, stream);
+        CublasLtApi.Check(status,
+            $"the product of [{product.Rows}, {product.Inner}] and [{product.Inner}, {product.Columns}] in {product.Type}");
     }
 
     public void Dispose()
@@ -127,8 +130,8 @@ internal sealed unsafe class LtProducts : IDisposable
         Heuristic* found = stackalloc Heuristic[Candidates];
         int count = 0;
         CublasStatus status = _api.GetHeuristic(
-            _context.Pointer, typical.Descriptor.Pointer, typical.W.Pointer, typical.X.Pointer, typical.Out.Pointer, typical.Out.Pointer,
-            _preference.Pointer, Candidates, found, &count);
+            _context.Pointer, typical.Descriptor.Pointer, typical.W.Pointer, typical.X.Pointer, typical.Out.Pointer,
+            typical.Out.Pointer, _preference.Pointer, Candidates, found, &count);
         if (status == CublasStatus.NotSupported)
         {
             return null;
@@ -177,7 +180,8 @@ internal sealed unsafe class LtProducts : IDisposable
             && _api.AlgorithmSet(algorithm, AlgorithmAttribute.ReductionScheme, &scheme, sizeof(uint)) == CublasStatus.Success;
     }
 
-    /// <summary>A product as the library sees it: by columns, Outᵀ [columns, rows] = W·Xᵀ, where W by rows is its transpose by columns.</summary>
+    /// <summary>A product as the library sees it: by columns, Outᵀ [columns, rows] = W·Xᵀ, where W by rows is its transpose by
+    /// columns.</summary>
     private sealed class Operands : IDisposable
     {
         public Operands(CublasLtApi api, LtFamily family, LtEpilogue epilogue, int rows, long xStride, long outStride, nint bias)

@@ -1,8 +1,8 @@
 namespace InterpEngine.Kernels.Gpu.Graphs;
 
 /// <summary>
-/// Page-locked host memory for what a recording copies to the GPU: a graph reads it when it runs, which is after the caller's own memory
-/// has gone. What is there is kept until the next recording begins.
+/// Page-locked host memory for what a recording copies to the GPU: a graph reads it when it runs, which is after the caller's own
+/// memory has gone. What is there is kept until the next recording begins.
 /// </summary>
 /// <param name="allocate">Allocates page-locked bytes.</param>
 /// <param name="free">Frees them.</param>

@@ -3,8 +3,9 @@ using ILGPU.Runtime.Cuda;
 namespace InterpEngine.Kernels.Gpu.Graphs;
 
 /// <summary>
-/// Work on a stream that is recorded and launched as one graph. The next recording updates the graph in place where it has the same
-/// kernels in the same order, as the steps of a generation have: addresses and numbers may differ. Used by one thread at a time.
+/// Work on a stream that is recorded and launched as one graph. The next recording updates the graph in place where it has the
+/// same kernels in the same order, as the steps of a generation have: addresses and numbers may differ. Used by one thread at a
+/// time.
 /// </summary>
 /// <param name="api">The driver's functions.</param>
 /// <param name="stream">The driver's handle of a stream that is not the default one.</param>

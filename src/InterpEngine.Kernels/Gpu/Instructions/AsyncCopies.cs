@@ -3,8 +3,8 @@ using System.Runtime.CompilerServices;
 namespace InterpEngine.Kernels.Gpu.Instructions;
 
 /// <summary>
-/// cp.async on the CPU accelerator. A copy is made as late as is legal, when its group is waited for, so that a kernel that forgets to
-/// wait fails there too.
+/// cp.async on the CPU accelerator. A copy is made as late as is legal, when its group is waited for, so that a kernel that
+/// forgets to wait fails there too.
 /// </summary>
 internal static unsafe class AsyncCopies
 {
@@ -21,7 +21,8 @@ internal static unsafe class AsyncCopies
         var copy = new Copy((nint)Unsafe.AsPointer(ref destination), (nint)Unsafe.AsPointer(ref source), bytes);
         if ((copy.To & 15) != 0 || (copy.From & 15) != 0 || bytes is < 0 or > 16)
         {
-            throw new InvalidOperationException($"cp.async: {bytes} bytes from {copy.From:x} to {copy.To:x}; expected at most 16, aligned.");
+            throw new InvalidOperationException(
+                $"cp.async: {bytes} bytes from {copy.From:x} to {copy.To:x}; expected at most 16, aligned.");
         }
 
         (s_open ??= []).Add(copy);

@@ -7,11 +7,12 @@ using ILGPU.IR.Intrinsics;
 namespace InterpEngine.Kernels.Gpu.Instructions;
 
 /// <summary>
-/// PTX instructions that ILGPU has no name for. Each is a method whose C# body is what the CPU accelerator runs and what the tests check,
-/// and a generator (<see cref="PtxCode"/>) that writes the instruction. Operands and results stay in registers; ILGPU's inline
-/// assembly would send them through local memory.
+/// PTX instructions that ILGPU has no name for. Each is a method whose C# body is what the CPU accelerator runs and what the
+/// tests check, and a generator (<see cref="PtxCode"/>) that writes the instruction. Operands and results stay in registers;
+/// ILGPU's inline assembly would send them through local memory.
 /// </summary>
-/// <remarks>Lane l of a warp is (g, t) = (l / 4, l % 4) below. Instructions of a whole warp must be reached by all 32 lanes.</remarks>
+/// <remarks>Lane l of a warp is (g, t) = (l / 4, l % 4) below. Instructions of a whole warp must be reached by all 32
+/// lanes.</remarks>
 internal static unsafe class Ptx
 {
     /// <summary>Registers every instruction with a context that is being built.</summary>
@@ -31,8 +32,8 @@ internal static unsafe class Ptx
         return builder;
     }
 
-    /// <summary>C + A·B with A [16, 16] by rows and B [16, 8] by columns in BF16. A lane holds pairs of A at (g, 2t), (g + 8, 2t),
-    /// (g, 2t + 8), (g + 8, 2t + 8) and of B at (2t, g), (2t + 8, g). Sums are fp32.</summary>
+    /// <summary>C + A·B with A [16, 16] by rows and B [16, 8] by columns in BF16. A lane holds pairs of A at (g, 2t), (g + 8,
+    /// 2t), (g, 2t + 8), (g + 8, 2t + 8) and of B at (2t, g), (2t + 8, g). Sums are fp32.</summary>
     [IntrinsicImplementation]
     public static Sum4 MmaBf16(
         float c0, float c1, float c2, float c3, uint a0, uint a1, uint a2, uint a3, uint b0, uint b1) =>
@@ -45,17 +46,18 @@ internal static unsafe class Ptx
         float c0, float c1, float c2, float c3, uint a0, uint a1, uint a2, uint a3, uint b0, uint b1) =>
         WarpExchange.Multiply(new() { X = c0, Y = c1, Z = c2, W = c3 }, [a0, a1, a2, a3, b0, b1], 1);
 
-    /// <summary>Four 8×8 matrices of 16-bit elements from shared memory: lane l gives the address of row l % 8 of matrix l / 8, 16 aligned
-    /// bytes; lane (g, t) receives elements 2t and 2t + 1 of row g of each.</summary>
+    /// <summary>Four 8×8 matrices of 16-bit elements from shared memory: lane l gives the address of row l % 8 of matrix l / 8,
+    /// 16 aligned bytes; lane (g, t) receives elements 2t and 2t + 1 of row g of each.</summary>
     [IntrinsicImplementation]
     public static Bits4 LdMatrixX4(ref uint row) => WarpExchange.Load(ref row, transposed: false);
 
-    /// <summary>As <see cref="LdMatrixX4"/>, each matrix transposed: lane (g, t) receives rows 2t and 2t + 1 of column g.</summary>
+    /// <summary>As <see cref="LdMatrixX4"/>, each matrix transposed: lane (g, t) receives rows 2t and 2t + 1 of column
+    /// g.</summary>
     [IntrinsicImplementation]
     public static Bits4 LdMatrixX4Transposed(ref uint row) => WarpExchange.Load(ref row, transposed: true);
 
-    /// <summary>Begins to copy 16 aligned bytes from global to shared memory. Only the first <paramref name="bytes"/> of them, 0 to 16, are
-    /// read; the others become zero.</summary>
+    /// <summary>Begins to copy 16 aligned bytes from global to shared memory. Only the first <paramref name="bytes"/> of them, 0
+    /// to 16, are read; the others become zero.</summary>
     [IntrinsicImplementation]
     public static void CpAsync16(ref uint destination, ref uint source, int bytes) =>
         AsyncCopies.Begin(ref destination, ref source, bytes);

@@ -6,7 +6,8 @@ using Registers = ILGPU.Backends.RegisterAllocator<ILGPU.Backends.PTX.PTXRegiste
 
 namespace InterpEngine.Kernels.Gpu.Instructions;
 
-/// <summary>Writes the instructions of <see cref="Ptx"/>: one generator for each, of the same name, as ILGPU calls them.</summary>
+/// <summary>Writes the instructions of <see cref="Ptx"/>: one generator for each, of the same name, as ILGPU calls
+/// them.</summary>
 internal static class PtxCode
 {
     public static void MmaBf16(PTXBackend backend, PTXCodeGenerator code, Value value) =>
@@ -30,9 +31,11 @@ internal static class PtxCode
         Write(code, $"{{ {first}{second}cp.async.cg.shared.global [{to}], [{from}], 16, {bytes}; }} //");
     }
 
-    public static void CpAsyncCommit(PTXBackend backend, PTXCodeGenerator code, Value value) => Write(code, "cp.async.commit_group");
+    public static void CpAsyncCommit(PTXBackend backend, PTXCodeGenerator code, Value value) =>
+        Write(code, "cp.async.commit_group");
 
-    public static void CpAsyncWaitAll(PTXBackend backend, PTXCodeGenerator code, Value value) => Write(code, "cp.async.wait_group 0");
+    public static void CpAsyncWaitAll(PTXBackend backend, PTXCodeGenerator code, Value value) =>
+        Write(code, "cp.async.wait_group 0");
 
     public static void CpAsyncWaitAllButOne(PTXBackend backend, PTXCodeGenerator code, Value value) =>
         Write(code, "cp.async.wait_group 1");
@@ -74,7 +77,8 @@ internal static class PtxCode
     {
         var call = (MethodCall)value;
         string[] operands = [.. Enumerable.Range(0, 10).Select(i => Input(code, call[i]))];
-        string sums = string.Join(", ", operands[..4]), a = string.Join(", ", operands[4..8]), b = string.Join(", ", operands[8..]);
+        string sums = string.Join(", ", operands[..4]);
+        string a = string.Join(", ", operands[4..8]), b = string.Join(", ", operands[8..]);
         Write(code, $"{instruction} {{{Outputs(code, value)}}}, {{{a}}}, {{{b}}}, {{{sums}}}");
     }
 
@@ -108,9 +112,10 @@ internal static class PtxCode
         return Name(constant);
     }
 
-    /// <summary>An address in a space. ILGPU knows the space at O2; a generic address is converted in <paramref name="first"/>, which goes
-    /// before the instruction, in braces with it.</summary>
-    private static string Address(PTXCodeGenerator code, Value value, MemoryAddressSpace space, string temporary, out string first)
+    /// <summary>An address in a space. ILGPU knows the space at O2; a generic address is converted in <paramref name="first"/>,
+    /// which goes before the instruction, in braces with it.</summary>
+    private static string Address(
+        PTXCodeGenerator code, Value value, MemoryAddressSpace space, string temporary, out string first)
     {
         string pointer = Name(code.LoadHardware(value));
         if (((AddressSpaceType)value.Type).AddressSpace == space)

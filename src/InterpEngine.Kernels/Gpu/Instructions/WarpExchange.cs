@@ -5,7 +5,8 @@ using ILGPU;
 namespace InterpEngine.Kernels.Gpu.Instructions;
 
 /// <summary>
-/// What the lanes of one warp show each other on the CPU accelerator, where each is a thread: the bodies of the instructions of whole warps.
+/// What the lanes of one warp show each other on the CPU accelerator, where each is a thread: the bodies of the instructions of
+/// whole warps.
 /// </summary>
 internal sealed unsafe class WarpExchange
 {
@@ -63,7 +64,8 @@ internal sealed unsafe class WarpExchange
 
     private static uint Half(uint pair, int index) => (index & 1) == 0 ? pair & 0xffff : pair >> 16;
 
-    /// <summary>Row g (+ 8 with half 1) of A times a column of B: registers half and half + 2 of row g's lanes, 4 and 5 of the column's.</summary>
+    /// <summary>Row g (+ 8 with half 1) of A times a column of B: registers half and half + 2 of row g's lanes, 4 and 5 of the
+    /// column's.</summary>
     private static float Dot(float sum, ReadOnlySpan<uint> all, int half, int g, int column, int pack)
     {
         for (int step = 0; step < 2; step++)
@@ -74,7 +76,8 @@ internal sealed unsafe class WarpExchange
                 sum = pack == 1
                     ? MathF.FusedMultiplyAdd(Float(a), Float(b), sum)
                     : MathF.FusedMultiplyAdd(
-                        Float(a & 0xffff0000), Float(b & 0xffff0000), MathF.FusedMultiplyAdd(Float(a << 16), Float(b << 16), sum));
+                        Float(a & 0xffff0000), Float(b & 0xffff0000), MathF.FusedMultiplyAdd(Float(a << 16), Float(b << 16),
+                        sum));
             }
         }
 
@@ -94,7 +97,8 @@ internal sealed unsafe class WarpExchange
         return turn;
     }
 
-    /// <summary>A thread of the CPU accelerator is the same lane of the same warp for life, so that each warp needs to agree once.</summary>
+    /// <summary>A thread of the CPU accelerator is the same lane of the same warp for life, so that each warp needs to agree
+    /// once.</summary>
     private static WarpExchange Join()
     {
         int id = Warp.Shuffle(Warp.LaneIdx == 0 ? Interlocked.Increment(ref s_last) : 0, 0);

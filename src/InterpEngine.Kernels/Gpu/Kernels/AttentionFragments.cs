@@ -19,7 +19,8 @@ internal interface IChannels<TSelf> where TSelf : struct
     void Store(ArrayView<float> to, long low, long high, int channel, int end);
 }
 
-/// <summary>16 rows by 64: scores of 64 keys, or 64 channels of the output. A lane has two neighbours of rows g and g + 8 in each eighth.</summary>
+/// <summary>16 rows by 64: scores of 64 keys, or 64 channels of the output. A lane has two neighbours of rows g and g + 8 in each
+/// eighth.</summary>
 internal struct Block64 : IChannels<Block64>
 {
     public Sum4 T0, T1, T2, T3, T4, T5, T6, T7;
@@ -84,7 +85,8 @@ internal struct Block64 : IChannels<Block64>
         };
     }
 
-    /// <summary>Dot products as scores; −∞ where a row does not see a key. The first key of the lane is <paramref name="key"/>.</summary>
+    /// <summary>Dot products as scores; −∞ where a row does not see a key. The first key of the lane is
+    /// <paramref name="key"/>.</summary>
     public readonly Block64 Scores(ScoreRow low, ScoreRow high, int key, float scale, float cap) => new()
     {
         T0 = Score(T0, low, high, key, scale, cap),
@@ -119,10 +121,12 @@ internal struct Block64 : IChannels<Block64>
         Elementary.Max(Max(T4.Z, T4.W, T5.Z, T5.W), Max(T6.Z, T6.W, T7.Z, T7.W)));
 
     public readonly float SumLow() =>
-        T0.X + T0.Y + (T1.X + T1.Y) + (T2.X + T2.Y + (T3.X + T3.Y)) + (T4.X + T4.Y + (T5.X + T5.Y) + (T6.X + T6.Y + (T7.X + T7.Y)));
+        T0.X + T0.Y + (T1.X + T1.Y) + (T2.X + T2.Y + (T3.X + T3.Y))
+        + (T4.X + T4.Y + (T5.X + T5.Y) + (T6.X + T6.Y + (T7.X + T7.Y)));
 
     public readonly float SumHigh() =>
-        T0.Z + T0.W + (T1.Z + T1.W) + (T2.Z + T2.W + (T3.Z + T3.W)) + (T4.Z + T4.W + (T5.Z + T5.W) + (T6.Z + T6.W + (T7.Z + T7.W)));
+        T0.Z + T0.W + (T1.Z + T1.W) + (T2.Z + T2.W + (T3.Z + T3.W))
+        + (T4.Z + T4.W + (T5.Z + T5.W) + (T6.Z + T6.W + (T7.Z + T7.W)));
 
     /// <summary>Two eighths of weights as the instruction's A: 16 keys.</summary>
     public static Bits4 Pack(Sum4 first, Sum4 second) => new()
@@ -136,7 +140,8 @@ internal struct Block64 : IChannels<Block64>
     private static Sum4 Times(Sum4 sum, float low, float high) =>
         new() { X = sum.X * low, Y = sum.Y * low, Z = sum.Z * high, W = sum.W * high };
 
-    private static Sum4 Multiply(Sum4 c, Bits4 a, uint b0, uint b1) => Ptx.MmaBf16(c.X, c.Y, c.Z, c.W, a.X, a.Y, a.Z, a.W, b0, b1);
+    private static Sum4 Multiply(Sum4 c, Bits4 a, uint b0, uint b1) => Ptx.MmaBf16(c.X, c.Y, c.Z, c.W, a.X, a.Y, a.Z, a.W, b0,
+        b1);
 
     private static Bits4 Load(ArrayView<uint> values, int row, int swizzle, int chunk) =>
         Ptx.LdMatrixX4Transposed(ref values[row + (chunk ^ swizzle) * 4]);
@@ -190,7 +195,11 @@ internal struct Pair<T> : IChannels<Pair<T>> where T : struct, IChannels<T>
 
     public readonly int Chunks => 2 * _first.Chunks;
 
-    public readonly Pair<T> Scale(float low, float high) => new() { _first = _first.Scale(low, high), _second = _second.Scale(low, high) };
+    public readonly Pair<T> Scale(float low, float high) => new()
+    {
+        _first = _first.Scale(low, high),
+        _second = _second.Scale(low, high),
+    };
 
     public readonly Pair<T> Mix(Bits4 weights, ArrayView<uint> values, int row, int swizzle, int chunk) => new()
     {

@@ -5,13 +5,14 @@ using InterpEngine.Kernels.Gpu.Instructions;
 namespace InterpEngine.Kernels.Gpu.Kernels;
 
 /// <summary>
-/// Attention on tensor cores: Q, K, V and the weights are rounded to BF16, sums and the softmax are fp32 with its maximum and sum on the
-/// way (Milakov and Gimelshein, 2018; Dao et al., 2022). A group makes 64 rows, a row being a query of one of the heads that share a key:
-/// so one token's heads fill a tile together.
+/// Attention on tensor cores: Q, K, V and the weights are rounded to BF16, sums and the softmax are fp32 with its maximum and sum
+/// on the way (Milakov and Gimelshein, 2018; Dao et al., 2022). A group makes 64 rows, a row being a query of one of the heads
+/// that share a key: so one token's heads fill a tile together.
 /// </summary>
 /// <remarks>
-/// Keys are taken in tiles of 64 that count from the sequence's first token, and a tile of which a row sees nothing leaves its numbers as
-/// they are: a row's bits depend on its own sequence alone. A NaN among the values of a tile reaches the rows that see another key of it.
+/// Keys are taken in tiles of 64 that count from the sequence's first token, and a tile of which a row sees nothing leaves its
+/// numbers as they are: a row's bits depend on its own sequence alone. A NaN among the values of a tile reaches the rows that see
+/// another key of it.
 /// </remarks>
 internal static class TensorAttentionKernels
 {
@@ -37,10 +38,12 @@ internal static class TensorAttentionKernels
     /// <summary>Tiles in shared memory: two where they fit, so that one is copied while the other is worked on.</summary>
     public static int Stages(int size, int channels) => SharedBytes(size, channels, 2) <= LargestShared ? 2 : 1;
 
-    /// <summary>Keys or values of all heads, rounded: the first <paramref name="keys"/> of each sequence, each in whole chunks.</summary>
+    /// <summary>Keys or values of all heads, rounded: the first <paramref name="keys"/> of each sequence, each in whole
+    /// chunks.</summary>
     [Kernel(256)]
     public static void RoundKeys(
-        ArrayView<float> x, int batch, int capacity, int keys, int heads, int size, int chunks, int aligned, ArrayView<Bits4> rounded)
+        ArrayView<float> x, int batch, int capacity, int keys, int heads, int size, int chunks, int aligned,
+        ArrayView<Bits4> rounded)
     {
         BF16Tensor format = default;
         long tokens = (long)keys * heads, count = batch * tokens * chunks, step = (long)Grid.DimX * Group.DimX;
@@ -52,14 +55,14 @@ internal static class TensorAttentionKernels
         }
     }
 
-    /// <summary>Z, and of each row the maximum (in units of log 2) and the reciprocal of the sum. Where a head has more channels than
-    /// registers hold, several groups make a part of them each.</summary>
+    /// <summary>Z, and of each row the maximum (in units of log 2) and the reciprocal of the sum. Where a head has more channels
+    /// than registers hold, several groups make a part of them each.</summary>
     [Kernel(Threads, typeof(Block64), Groups = 2, DynamicBytes = LargestShared)]
     [Kernel(Threads, typeof(Pair<Block64>), Groups = 2, DynamicBytes = LargestShared)]
     public static void Attend<TChannels>(
-        ArrayView<float> q, ArrayView<Bits4> k, ArrayView<Bits4> v, ArrayView<int> spans, ArrayView<float> slopes, ArrayView<float> sinks,
-        ArrayView<float> statistics, ArrayView<float> z, int queries, int heads, int kvHeads, int size, int valueSize, int keys, int window,
-        int causal, float scale, float cap, int parts, int stages, int aligned)
+        ArrayView<float> q, ArrayView<Bits4> k, ArrayView<Bits4> v, ArrayView<int> spans, ArrayView<float> slopes,
+        ArrayView<float> sinks, ArrayView<float> statistics, ArrayView<float> z, int queries, int heads, int kvHeads, int size,
+        int valueSize, int keys, int window, int causal, float scale, float cap, int parts, int stages, int aligned)
         where TChannels : struct, IChannels<TChannels>
     {
         TChannels output = default;
@@ -75,9 +78,11 @@ internal static class TensorAttentionKernels
         LoadQueries(shared, q, batch, tile, kvHead, shares, queries, heads, size, aligned != 0);
         int keyChunks = blocks * TileKeys * BlockChunks, pitch = output.Chunks, stageChunks = keyChunks + TileKeys * pitch;
         long cache = ((long)batch * keys * kvHeads) + kvHead;
-        int sizeChunks = (size + 7) / 8, valueChunks = (valueSize + 7) / 8, stage = keyChunks; // behind the queries, which are as many
+        int sizeChunks = (size + 7) / 8, valueChunks = (valueSize + 7) / 8;
+        int stage = keyChunks; // behind the queries, which are as many
         float maxLow = float.NegativeInfinity, maxHigh = float.NegativeInfinity, sumLow = 0, sumHigh = 0;
-        int key = FirstKey(tile, shares, begin, queries, keys, window), last = LastKey(tile, shares, end, queries, keys, window, causal);
+        int key = FirstKey(tile, shares, begin, queries, keys, window), last = LastKey(tile, shares, end, queries, keys, window,
+            causal);
         if (stages == 2)
         {
             BeginKeys(shared, stage, k, cache, kvHeads, sizeChunks, blocks, key, end);
@@ -90,7 +95,8 @@ internal static class TensorAttentionKernels
             // With two stages, the next tile is copied while this one is worked on.
             int next = stages == 2 ? 2 * keyChunks + stageChunks - stage : stage, from = stages == 2 ? key + TileKeys : key;
             BeginKeys(shared, next, k, cache, kvHeads, sizeChunks, blocks, from, from < last ? end : 0);
-            BeginValues(shared, next + keyChunks, pitch, v, cache, kvHeads, valueChunks, channel / 8, from, from < last ? end : 0);
+            BeginValues(shared, next + keyChunks, pitch, v, cache, kvHeads, valueChunks, channel / 8, from,
+                from < last ? end : 0);
             Ptx.CpAsyncCommit();
             if (stages == 2)
             {
@@ -107,7 +113,8 @@ internal static class TensorAttentionKernels
             float newHigh = Elementary.Max(maxHigh, OfQuad(scores.MaxHigh()) * ScoreRow.Log2E);
 
             // A row that has seen nothing yet has maximum −∞ and would make NaN of −∞ − −∞.
-            float fromLow = newLow == float.NegativeInfinity ? 0 : newLow, fromHigh = newHigh == float.NegativeInfinity ? 0 : newHigh;
+            float fromLow = newLow == float.NegativeInfinity ? 0 : newLow,
+                fromHigh = newHigh == float.NegativeInfinity ? 0 : newHigh;
             float factorLow = Ptx.Exp2(maxLow - fromLow), factorHigh = Ptx.Exp2(maxHigh - fromHigh);
             maxLow = newLow;
             maxHigh = newHigh;
@@ -130,20 +137,22 @@ internal static class TensorAttentionKernels
         sumHigh += Warp.ShuffleXor(sumHigh, 1);
         sumLow += Warp.ShuffleXor(sumLow, 2);
         sumHigh += Warp.ShuffleXor(sumHigh, 2);
-        long atLow = Place(row, shares, kvHead, batch, queries, heads), atHigh = Place(row + 8, shares, kvHead, batch, queries, heads);
+        long atLow = Place(row, shares, kvHead, batch, queries, heads), atHigh = Place(row + 8, shares, kvHead, batch, queries,
+            heads);
         float byLow = Finish(sinks, row, shares, kvHead, maxLow, sumLow, statistics, atLow, lane % 4 == 0 && part == 0);
         float byHigh = Finish(sinks, row + 8, shares, kvHead, maxHigh, sumHigh, statistics, atHigh, lane % 4 == 0 && part == 0);
         output.Scale(byLow, byHigh).Store(
-            z, atLow < 0 ? long.MinValue : atLow * valueSize, atHigh < 0 ? long.MinValue : atHigh * valueSize, channel + lane % 4 * 2,
-            valueSize);
+            z, atLow < 0 ? long.MinValue : atLow * valueSize, atHigh < 0 ? long.MinValue : atHigh * valueSize,
+            channel + lane % 4 * 2, valueSize);
     }
 
-    /// <summary>Scores and pattern of the same rows, from the same products and the saved maxima and sums. Views may be empty.</summary>
+    /// <summary>Scores and pattern of the same rows, from the same products and the saved maxima and sums. Views may be
+    /// empty.</summary>
     [Kernel(Threads, Groups = 3, DynamicBytes = 65536)]
     public static void Observe(
         ArrayView<float> q, ArrayView<Bits4> k, ArrayView<int> spans, ArrayView<float> slopes, ArrayView<float> statistics,
-        ArrayView<float> scoresOut, ArrayView<float> pattern, int queries, int heads, int kvHeads, int size, int keys, int window, int causal,
-        float scale, float cap, int aligned)
+        ArrayView<float> scoresOut, ArrayView<float> pattern, int queries, int heads, int kvHeads, int size, int keys, int window,
+        int causal, float scale, float cap, int aligned)
     {
         ArrayView<Bits4> shared = SharedMemory.GetDynamic<Bits4>();
         int shares = heads / kvHeads, tiles = (queries * shares + TileRows - 1) / TileRows;
@@ -154,7 +163,8 @@ internal static class TensorAttentionKernels
         ScoreRow high = Row(row + 8, shares, kvHead, begin, end, queries, keys, window, causal, slopes);
         LoadQueries(shared, q, batch, tile, kvHead, shares, queries, heads, size, aligned != 0);
         long cache = ((long)batch * keys * kvHeads) + kvHead;
-        long atLow = Place(row, shares, kvHead, batch, queries, heads), atHigh = Place(row + 8, shares, kvHead, batch, queries, heads);
+        long atLow = Place(row, shares, kvHead, batch, queries, heads), atHigh = Place(row + 8, shares, kvHead, batch, queries,
+            heads);
         float maxLow = atLow < 0 ? 0 : statistics[2 * atLow], byLow = atLow < 0 ? 0 : statistics[2 * atLow + 1];
         float maxHigh = atHigh < 0 ? 0 : statistics[2 * atHigh], byHigh = atHigh < 0 ? 0 : statistics[2 * atHigh + 1];
         long squareLow = Square(row, shares, kvHead, batch, queries, heads, keys);
@@ -185,7 +195,8 @@ internal static class TensorAttentionKernels
     private static int Blocks(int size) => (size + BlockChannels - 1) / BlockChannels;
 
     private static ScoreRow Row(
-        int row, int shares, int kvHead, int begin, int end, int queries, int keys, int window, int causal, ArrayView<float> slopes)
+        int row, int shares, int kvHead, int begin, int end, int queries, int keys, int window, int causal,
+        ArrayView<float> slopes)
     {
         int query = row / shares, position = query + keys - queries, reach = window > 0 ? window : keys;
         bool there = query < queries && position >= begin && position < end;
@@ -225,8 +236,8 @@ internal static class TensorAttentionKernels
     }
 
     private static void LoadQueries(
-        ArrayView<Bits4> shared, ArrayView<float> q, int batch, int tile, int kvHead, int shares, int queries, int heads, int size,
-        bool aligned)
+        ArrayView<Bits4> shared, ArrayView<float> q, int batch, int tile, int kvHead, int shares, int queries, int heads,
+        int size, bool aligned)
     {
         BF16Tensor format = default;
         for (int i = Group.IdxX; i < Blocks(size) * TileRows * BlockChunks; i += Threads)
@@ -254,10 +265,11 @@ internal static class TensorAttentionKernels
         }
     }
 
-    /// <summary>As <see cref="BeginKeys"/> for whole rows of values. Chunks change places within 128 bytes, so that eight rows' equal chunks
-    /// meet different banks.</summary>
+    /// <summary>As <see cref="BeginKeys"/> for whole rows of values. Chunks change places within 128 bytes, so that eight rows'
+    /// equal chunks meet different banks.</summary>
     private static void BeginValues(
-        ArrayView<Bits4> shared, int at, int pitch, ArrayView<Bits4> v, long cache, int kvHeads, int chunks, int firstChunk, int key, int end)
+        ArrayView<Bits4> shared, int at, int pitch, ArrayView<Bits4> v, long cache, int kvHeads, int chunks, int firstChunk,
+        int key, int end)
     {
         for (int i = Group.IdxX; i < TileKeys * pitch; i += Threads)
         {
@@ -292,9 +304,11 @@ internal static class TensorAttentionKernels
         return Elementary.Max(max, Warp.ShuffleXor(max, 2));
     }
 
-    /// <summary>Adds the sink, saves the row's maximum and reciprocal sum, and returns what its output is to be multiplied by.</summary>
+    /// <summary>Adds the sink, saves the row's maximum and reciprocal sum, and returns what its output is to be multiplied
+    /// by.</summary>
     private static float Finish(
-        ArrayView<float> sinks, int row, int shares, int kvHead, float max, float sum, ArrayView<float> statistics, long at, bool saves)
+        ArrayView<float> sinks, int row, int shares, int kvHead, float max, float sum, ArrayView<float> statistics, long at,
+        bool saves)
     {
         float factor = 1, from = max == float.NegativeInfinity ? 0 : max;
         bool seen = max > float.NegativeInfinity || Elementary.IsNaN(max);

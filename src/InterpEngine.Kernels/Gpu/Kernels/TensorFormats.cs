@@ -6,20 +6,20 @@ namespace InterpEngine.Kernels.Gpu.Kernels;
 /// <summary>What tensor cores multiply, in chunks of 16 bytes along K.</summary>
 internal interface ITensorFormat
 {
-    /// <summary>Chunk <paramref name="chunk"/> of a row of X that begins at <paramref name="row"/>, rounded; zeros from <paramref name="inner"/>
-    /// on. Aligned rows lie on multiples of 16 bytes.</summary>
+    /// <summary>Chunk <paramref name="chunk"/> of a row of X that begins at <paramref name="row"/>, rounded; zeros from
+    /// <paramref name="inner"/> on. Aligned rows lie on multiples of 16 bytes.</summary>
     Bits4 Round(ArrayView<float> x, long row, int chunk, int inner, bool aligned);
 
     /// <summary>
-    /// C plus the products of 64 bytes of K of 16 columns of the weight with those of 8 rows of X. Lane (g, t) = (lane / 4, lane % 4) has
-    /// chunk t of columns g and g + 8 and of row g.
+    /// C plus the products of 64 bytes of K of 16 columns of the weight with those of 8 rows of X. Lane (g, t) = (lane / 4, lane
+    /// % 4) has chunk t of columns g and g + 8 and of row g.
     /// </summary>
     Sum4 Multiply(Sum4 c, Bits4 low, Bits4 high, Bits4 row);
 }
 
 /// <summary>
-/// BF16. An instruction takes 16 of K, of which lane t holds four: as which four is ours to choose, and with the first and the last half
-/// of each chunk a lane loads 16 bytes at once, from memory as it is.
+/// BF16. An instruction takes 16 of K, of which lane t holds four: as which four is ours to choose, and with the first and the
+/// last half of each chunk a lane loads 16 bytes at once, from memory as it is.
 /// </summary>
 internal readonly struct BF16Tensor : ITensorFormat
 {

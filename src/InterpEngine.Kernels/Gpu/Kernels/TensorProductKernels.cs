@@ -5,14 +5,14 @@ using InterpEngine.Kernels.Gpu.Instructions;
 namespace InterpEngine.Kernels.Gpu.Kernels;
 
 /// <summary>
-/// Products on tensor cores. K is cut into blocks of 64 bytes and segments of eight blocks: an element is one chain of instructions along
-/// each segment, from +0, and the segments' sums are added in order. Both kernels do exactly this with the same operands in the same
-/// places of the same instructions, so that the number of rows moves no bit.
+/// Products on tensor cores. K is cut into blocks of 64 bytes and segments of eight blocks: an element is one chain of
+/// instructions along each segment, from +0, and the segments' sums are added in order. Both kernels do exactly this with the
+/// same operands in the same places of the same instructions, so that the number of rows moves no bit.
 /// </summary>
 /// <remarks>
-/// The weight is the instruction's A (16 columns), X its B (8 rows): one row costs an eighth of what it could, which the weight's way
-/// from memory hides. Chunks of a block lie side by side in shared memory, so that eight lanes read or write 128 bytes in a row: no bank
-/// conflicts, and the whole chunks need no ldmatrix.
+/// The weight is the instruction's A (16 columns), X its B (8 rows): one row costs an eighth of what it could, which the weight's
+/// way from memory hides. Chunks of a block lie side by side in shared memory, so that eight lanes read or write 128 bytes in a
+/// row: no bank conflicts, and the whole chunks need no ldmatrix.
 /// </remarks>
 internal static class TensorProductKernels
 {
@@ -37,7 +37,8 @@ internal static class TensorProductKernels
     /// <summary>X, rounded for the kernel below, a chunk a thread.</summary>
     [Kernel(256, typeof(BF16Tensor))]
     [Kernel(256, typeof(TF32Tensor))]
-    public static void Round<TFormat>(ArrayView<float> x, long xStride, int rows, int inner, int chunks, int aligned, ArrayView<Bits4> rounded)
+    public static void Round<TFormat>(ArrayView<float> x, long xStride, int rows, int inner, int chunks, int aligned,
+        ArrayView<Bits4> rounded)
         where TFormat : struct, ITensorFormat
     {
         TFormat format = default;
@@ -50,16 +51,16 @@ internal static class TensorProductKernels
     }
 
     /// <summary>
-    /// A group's four warps make a tile, each 64 columns of 32 rows. Strides are in chunks; X is rounded. Tiles of the same columns come one
-    /// after the other.
+    /// A group's four warps make a tile, each 64 columns of 32 rows. Strides are in chunks; X is rounded. Tiles of the same
+    /// columns come one after the other.
     /// </summary>
     [Kernel(128, typeof(BF16Tensor), Groups = 2)]
     [Kernel(128, typeof(TF32Tensor), Groups = 2)]
     public static void Tile<TFormat>(
         ArrayView<Bits4> x, long xStride, ArrayView<Bits4> w, long wStride, int rows, int innerBytes, int columns, int tilesDown,
         ArrayView<float> bias, int activation, ArrayView<float> multiply, long multiplyStride, ArrayView<float> residual,
-        long residualStride, ArrayView<float> pre, long preStride, ArrayView<float> delta, long deltaStride, ArrayView<float> output,
-        long outputStride)
+        long residualStride, ArrayView<float> pre, long preStride, ArrayView<float> delta, long deltaStride,
+        ArrayView<float> output, long outputStride)
         where TFormat : struct, ITensorFormat
     {
         TFormat format = default;
@@ -81,8 +82,8 @@ internal static class TensorProductKernels
             Ptx.CpAsyncWaitAllButOne();
             Group.Barrier(); // the block is there for all, and all are done with the one before, whose place is filled next
             Begin(
-                shared, stage == 0 ? Stages - 1 : stage - 1, x, xStride, w, wStride, firstRow, rows, firstColumn, columns, innerBytes,
-                block + 2);
+                shared, stage == 0 ? Stages - 1 : stage - 1, x, xStride, w, wStride, firstRow, rows, firstColumn, columns,
+                innerBytes, block + 2);
             int a = stage * StageChunks + left, b = stage * StageChunks + right;
             Bits4 row0 = shared[b], row1 = shared[b + 32], row2 = shared[b + 64], row3 = shared[b + 96];
             sum0 = Strip.Multiply(format, sum0, shared[a], shared[a + 32], row0, row1, row2, row3);
@@ -120,22 +121,22 @@ internal static class TensorProductKernels
         for (int i = 0; i < count && column < columns; i++)
         {
             Epilogue.Store(
-                tile[i * Pitch + thread], firstRow + i, column, bias, activation, multiply, multiplyStride, residual, residualStride, pre,
-                preStride, delta, deltaStride, output, outputStride);
+                tile[i * Pitch + thread], firstRow + i, column, bias, activation, multiply, multiplyStride, residual,
+                residualStride, pre, preStride, delta, deltaStride, output, outputStride);
         }
     }
 
     /// <summary>
-    /// Eight rows, those from 8·(group / groups across) on, of 16 columns. Each warp makes every so-manieth segment, straight from memory;
-    /// then a thread has an element, and adds its segments.
+    /// Eight rows, those from 8·(group / groups across) on, of 16 columns. Each warp makes every so-manieth segment, straight
+    /// from memory; then a thread has an element, and adds its segments.
     /// </summary>
     [Kernel(256, typeof(BF16Tensor), Groups = 2)]
     [Kernel(256, typeof(TF32Tensor), Groups = 2)]
     public static void FewRows<TFormat>(
         ArrayView<float> x, long xStride, ArrayView<Bits4> w, long wStride, int rows, int inner, int innerBytes, int columns,
         int groupsAcross, int aligned, ArrayView<float> bias, int activation, ArrayView<float> multiply, long multiplyStride,
-        ArrayView<float> residual, long residualStride, ArrayView<float> pre, long preStride, ArrayView<float> delta, long deltaStride,
-        ArrayView<float> output, long outputStride)
+        ArrayView<float> residual, long residualStride, ArrayView<float> pre, long preStride, ArrayView<float> delta,
+        long deltaStride, ArrayView<float> output, long outputStride)
         where TFormat : struct, ITensorFormat
     {
         const int together = 16, elements = Few * FewColumns;
@@ -177,15 +178,15 @@ internal static class TensorProductKernels
         if (thread < elements && ownRow < rows && column < columns)
         {
             Epilogue.Store(
-                total, ownRow, column, bias, activation, multiply, multiplyStride, residual, residualStride, pre, preStride, delta,
-                deltaStride, output, outputStride);
+                total, ownRow, column, bias, activation, multiply, multiplyStride, residual, residualStride, pre, preStride,
+                delta, deltaStride, output, outputStride);
         }
     }
 
     /// <summary>One segment of 16 columns and 8 rows. All loads of a whole one are in flight at a time.</summary>
     private static Sum4 Segment<TFormat>(
-        ArrayView<float> x, long row, ArrayView<Bits4> w, long low, long high, int block, int blocks, int t, int inner, int innerBytes,
-        bool aligned)
+        ArrayView<float> x, long row, ArrayView<Bits4> w, long low, long high, int block, int blocks, int t, int inner,
+        int innerBytes, bool aligned)
         where TFormat : struct, ITensorFormat
     {
         TFormat format = default;
@@ -237,10 +238,11 @@ internal static class TensorProductKernels
 
     private static uint Keep(uint bits, int bytes) => bytes >= 4 ? bits : bytes == 2 ? bits & 0xffff : 0;
 
-    /// <summary>Begins to copy a block of the tile's columns and rows into a stage, as one group of copies; zeros past every end.</summary>
+    /// <summary>Begins to copy a block of the tile's columns and rows into a stage, as one group of copies; zeros past every
+    /// end.</summary>
     private static void Begin(
-        ArrayView<Bits4> shared, int stage, ArrayView<Bits4> x, long xStride, ArrayView<Bits4> w, long wStride, int firstRow, int rows,
-        int firstColumn, int columns, int innerBytes, int block)
+        ArrayView<Bits4> shared, int stage, ArrayView<Bits4> x, long xStride, ArrayView<Bits4> w, long wStride, int firstRow,
+        int rows, int firstColumn, int columns, int innerBytes, int block)
     {
         int line = Group.IdxX / BlockChunks, t = Group.IdxX % BlockChunks, chunk = block * BlockChunks + t;
         int bytes = IntrinsicMath.Clamp(innerBytes - chunk * 16, 0, 16), to = stage * StageChunks + Group.IdxX;
@@ -290,7 +292,8 @@ internal static class TensorProductKernels
     {
         public Sum4 Rows0, Rows8, Rows16, Rows24;
 
-        public static Strip Multiply<TFormat>(TFormat format, Strip c, Bits4 low, Bits4 high, Bits4 row0, Bits4 row1, Bits4 row2, Bits4 row3)
+        public static Strip Multiply<TFormat>(TFormat format, Strip c, Bits4 low, Bits4 high, Bits4 row0, Bits4 row1, Bits4 row2,
+            Bits4 row3)
             where TFormat : struct, ITensorFormat => new()
             {
                 Rows0 = format.Multiply(c.Rows0, low, high, row0),

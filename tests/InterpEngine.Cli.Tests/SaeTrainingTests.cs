@@ -19,7 +19,7 @@ public sealed class SaeTrainingTests : IDisposable
         await CommandLine.Success(train);
         await CommandLine.Success("sae", "info", sae);
         string page = PathOf("features.html");
-        await CommandLine.Success("sae", "features", sae, "tales", "--text", text, "--tokens", "3000", "--out", page);
+        await CommandLine.Success("sae", "features", sae, "--model", "tales", "--text", text, "--tokens", "3000", "--out", page);
         Assert.Contains("active at", File.ReadAllText(page), StringComparison.Ordinal);
     }
 

@@ -43,7 +43,7 @@ internal static class SaeEvalCommand
         var terminal = Terminal.Of(parse);
         using Device device = CommonOptions.OpenDevice(parse, terminal);
         using SparseDictionary dictionary = SparseDictionary.Load(parse.GetRequiredValue(s_dictionary), device);
-        using Model model = s_texts.Open(parse, device, terminal, cancellation);
+        using Model model = SaeTexts.Open(parse, device, terminal, cancellation);
         var evaluator = new DictionaryEvaluator(model, dictionary, new EvaluationOptions
         {
             Point = s_texts.Point(parse),

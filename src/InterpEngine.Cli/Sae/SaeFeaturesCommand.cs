@@ -15,7 +15,6 @@ namespace InterpEngine.Cli.Sae;
 internal static class SaeFeaturesCommand
 {
     private const int Before = 12, After = 4, Examples = 6, TopTokens = 8, Bins = 20;
-    private static readonly Argument<string> s_model = ModelSource.CreateArgument();
     private static readonly Argument<string> s_dictionary = SaeCommand.CreateArgument();
     private static readonly Option<string> s_out = new("--out") { Description = "The HTML file.", HelpName = "FILE", DefaultValueFactory = _ => "features.html" };
 
@@ -32,9 +31,9 @@ internal static class SaeFeaturesCommand
     public static Command Create()
     {
         var command = new ExampleCommand(
-            "features", "Write a browser of a dictionary's features.", "interp sae features my-sae tales --text tales.txt --out features.html")
+            "features", "Write a browser of a dictionary's features.", "interp sae features my-sae --model tales --text tales.txt --out features.html")
         {
-            s_dictionary, s_model, PackedTexts.Text, PackedTexts.Point, PackedTexts.Context, s_tokens, s_out,
+            s_dictionary, SaeTexts.ModelName, PackedTexts.Text, PackedTexts.Point, PackedTexts.Context, s_tokens, s_out,
         };
         CommonOptions.AddDevice(command);
         command.SetAction((parse, cancellation) => Task.Run(() => Run(parse, cancellation), CancellationToken.None));
@@ -45,7 +44,7 @@ internal static class SaeFeaturesCommand
     {
         var terminal = Terminal.Of(parse);
         using Device device = CommonOptions.OpenDevice(parse, terminal);
-        string name = parse.GetRequiredValue(s_model);
+        string name = parse.GetRequiredValue(SaeTexts.ModelName);
         using Model model = ModelSource.Open(name, device, CommonOptions.Loading(parse, name), terminal, cancellation);
         using SparseDictionary dictionary = SparseDictionary.Load(parse.GetRequiredValue(s_dictionary), device);
         string point = PackedTexts.PointOf(parse, dictionary.Config);

@@ -8,7 +8,8 @@ namespace InterpEngine.Cli.Sae;
 /// <summary>The model and the texts that a dictionary is looked at with: options that several commands share.</summary>
 internal sealed class SaeTexts
 {
-    private readonly Option<string> _model = new("--model")
+    /// <summary>The model that a dictionary belongs to.</summary>
+    public static Option<string> ModelName { get; } = new("--model")
     {
         Description = "The model that the dictionary belongs to: its folder, or 'tales' for the one that comes along.",
         HelpName = "MODEL",
@@ -56,16 +57,16 @@ internal sealed class SaeTexts
     /// <summary>Adds the options to a command.</summary>
     public void AddTo(Command command)
     {
-        foreach (Option option in (Option[])[_model, _text, _point, _context, _batch, _limit, _special])
+        foreach (Option option in (Option[])[ModelName, _text, _point, _context, _batch, _limit, _special])
         {
             command.Options.Add(option);
         }
     }
 
     /// <summary>Loads the model.</summary>
-    public Model Open(ParseResult parse, Device device, Terminal terminal, CancellationToken cancellation)
+    public static Model Open(ParseResult parse, Device device, Terminal terminal, CancellationToken cancellation)
     {
-        string name = parse.GetRequiredValue(_model);
+        string name = parse.GetRequiredValue(ModelName);
         return ModelSource.Open(name, device, CommonOptions.Loading(parse, name), terminal, cancellation);
     }
 

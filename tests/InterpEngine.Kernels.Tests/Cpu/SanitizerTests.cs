@@ -9,7 +9,7 @@ namespace InterpEngine.Kernels.Tests.Cpu;
 /// </summary>
 public sealed class SanitizerTests
 {
-    private const int Cases = 64;
+    private const int Cases = 40;
 
     [Theory]
     [InlineData("address,undefined")]

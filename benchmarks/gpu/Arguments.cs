@@ -7,7 +7,8 @@ namespace InterpEngine.Benchmarks.Gpu;
 /// <param name="Parts">What to run, in order.</param>
 /// <param name="Report">Where the report goes.</param>
 /// <param name="Python">The Python that may have torch.</param>
-internal sealed record Arguments(int? DeviceIndex, IReadOnlyList<string> Parts, string Report, string Python)
+/// <param name="Only">Measurements whose names contain this.</param>
+internal sealed record Arguments(int? DeviceIndex, IReadOnlyList<string> Parts, string Report, string Python, string Only)
 {
     private const string Usage = """
         interp-gpu: judges and measures InterpEngine on an NVIDIA GPU and writes one JSON report.
@@ -15,6 +16,7 @@ internal sealed record Arguments(int? DeviceIndex, IReadOnlyList<string> Parts, 
           --device cuda:N   which GPU (cuda:0)
           --simulate        the conformance suite's logic on ILGPU's simulator, on a machine without a GPU
           --parts A,B,…     conformance, goldens, benchmarks (all; with --simulate: conformance)
+          --only TEXT       of the benchmarks those whose names contain the text
           --report FILE     where the report goes (gpu-report.json)
           --python COMMAND  a Python with torch, to compare with; left out where it has none (python3)
         """;
@@ -28,7 +30,7 @@ internal sealed record Arguments(int? DeviceIndex, IReadOnlyList<string> Parts, 
     {
         int? device = 0;
         string[]? parts = null;
-        string report = "gpu-report.json", python = "python3";
+        string report = "gpu-report.json", python = "python3", only = "";
         for (int i = 0; i < args.Length; i++)
         {
             switch (args[i])
@@ -45,6 +47,9 @@ internal sealed record Arguments(int? DeviceIndex, IReadOnlyList<string> Parts, 
                     break;
                 case "--parts":
                     parts = Value().Split(',');
+                    break;
+                case "--only":
+                    only = Value();
                     break;
                 case "--report":
                     report = Value();
@@ -67,7 +72,7 @@ internal sealed record Arguments(int? DeviceIndex, IReadOnlyList<string> Parts, 
 
         return device is null && parts.Contains("benchmarks")
             ? throw new CommandException("The simulator is not measured: it says nothing about a GPU's speed.")
-            : new Arguments(device, parts, report, python);
+            : new Arguments(device, parts, report, python, only);
     }
 
     private static int Index(string name) =>

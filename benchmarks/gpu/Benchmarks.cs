@@ -11,6 +11,8 @@ internal static class Benchmarks
     {
         var results = new JsonArray();
         var torch = new JsonObject();
+        using var models = new Owner();
+        ModelMeasurements[] all = [.. ModelMeasurements.All().Select(models.Own)];
         string? defect = null;
         foreach (ProductLibrary products in Enum.GetValues<ProductLibrary>())
         {
@@ -23,22 +25,14 @@ internal static class Benchmarks
             }
 
             double copy = 0;
-            IEnumerable<Measurement> ops =
-                [.. OpMeasurements.Bandwidth(device), .. OpMeasurements.Products(device), .. OpMeasurements.Attention(device)];
-            foreach (Measurement measurement in ops)
+            IEnumerable<Measurement> wanted =
+            [
+                .. OpMeasurements.Bandwidth(device), .. OpMeasurements.Products(device), .. OpMeasurements.Attention(device),
+                .. all.SelectMany(model => model.On(device)),
+            ];
+            foreach (Measurement measurement in wanted.Where(m => m.Name.Contains(arguments.Only, StringComparison.Ordinal)))
             {
                 Measure(measurement);
-            }
-
-            foreach (ModelMeasurements model in ModelMeasurements.All())
-            {
-                using (model)
-                {
-                    foreach (Measurement measurement in model.On(device))
-                    {
-                        Measure(measurement);
-                    }
-                }
             }
 
             void Measure(Measurement measurement)
@@ -47,9 +41,9 @@ internal static class Benchmarks
                 copy = measurement.Name == OpMeasurements.CopyName ? measurement.Bytes / seconds : copy;
                 results.Add(Result(measurement, products, seconds, copy));
                 Console.WriteLine($"  {measurement.Name} ({products}): {seconds * 1e6:0.0} µs");
-                if (measurement.Torch is { } wanted)
+                if (measurement.Torch is { } same)
                 {
-                    torch[measurement.Name] ??= wanted;
+                    torch[measurement.Name] ??= same;
                 }
             }
         }

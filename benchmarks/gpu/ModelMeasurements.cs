@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using InterpEngine.Formats;
 using InterpEngine.Hooks;
@@ -12,7 +13,7 @@ internal sealed class ModelMeasurements(
 {
     private const int NewTokens = 64;
 
-    private readonly RandomCheckpoint _checkpoint = new(settings, SafetensorsType.BF16);
+    private readonly Lazy<RandomCheckpoint> _made = new(() => new RandomCheckpoint(settings, SafetensorsType.BF16));
 
     public static IEnumerable<ModelMeasurements> All()
     {
@@ -50,7 +51,7 @@ internal sealed class ModelMeasurements(
             forward, Torch("forward"), 0, 0, owner => Forward(owner, device, HookSelection.None));
         yield return new Measurement(
             $"{forward}, all residuals", null, 0, 0, owner => Forward(owner, device, "blocks.*.hook_resid_post"));
-        yield return new Measurement(generate, Torch("generate"), 0, (double)NewTokens * WeightBytes, owner =>
+        yield return new Measurement(generate, Torch("generate"), 0, (double)NewTokens * WeightBytes(), owner =>
         {
             Model model = Load(owner, device);
             TokenBatch prompt = RandomCheckpoint.Tokens(model.Description.Vocabulary, 1, 16);
@@ -64,10 +65,24 @@ internal sealed class ModelMeasurements(
         });
     }
 
-    public void Dispose() => _checkpoint.Dispose();
+    private RandomCheckpoint Checkpoint => _made.Value;
+
+    public void Dispose()
+    {
+        if (_made.IsValueCreated)
+        {
+            Checkpoint.Dispose();
+        }
+    }
 
     /// <summary>What one token of a generation reads at least.</summary>
-    private long WeightBytes => new FileInfo(_checkpoint.WeightsFile).Length;
+    private long WeightBytes()
+    {
+        ModelDescription description =
+            ModelFamilies.Read(ConfigFile.Parse(JsonSerializer.SerializeToUtf8Bytes(settings), "config.json"));
+        return 2 * CheckpointSchema.Required(description, description.Layout.Prefixes[0]).Values
+            .Sum(shape => shape.Aggregate(1L, (product, axis) => product * axis));
+    }
 
     private Action Forward(Owner owner, Device device, HookSelection points)
     {
@@ -80,5 +95,5 @@ internal sealed class ModelMeasurements(
     }
 
     private Model Load(Owner owner, Device device) =>
-        owner.Own(Model.Load(_checkpoint.Folder, device, new LoadOptions { WeightType = ElementType.BF16 }));
+        owner.Own(Model.Load(Checkpoint.Folder, device, new LoadOptions { WeightType = ElementType.BF16 }));
 }

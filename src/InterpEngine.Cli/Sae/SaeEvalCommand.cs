@@ -46,7 +46,7 @@ internal static class SaeEvalCommand
         using Model model = SaeTexts.Open(parse, device, terminal, cancellation);
         var evaluator = new DictionaryEvaluator(model, dictionary, new EvaluationOptions
         {
-            Point = s_texts.Point(parse),
+            Point = parse.GetValue(PackedTexts.Point),
             IgnoredTokens = s_texts.Ignored(parse, model),
             InputScale = parse.GetValue(s_scale),
         });

@@ -16,19 +16,6 @@ internal sealed class SaeTexts
         Required = true,
     };
 
-    private readonly Option<string> _text = new("--text")
-    {
-        Description = "Documents: one on each line of a text file; of a .jsonl file the \"text\" of each line's object.",
-        HelpName = "FILE",
-        Required = true,
-    };
-
-    private readonly Option<string?> _point = new("--point")
-    {
-        Description = "The hook point (default: the one that the dictionary's files name).",
-        HelpName = "NAME",
-    };
-
     private readonly Option<int> _context = new Option<int>("--context")
     {
         Description = "Tokens of a sequence at most; longer documents are split.",
@@ -57,7 +44,7 @@ internal sealed class SaeTexts
     /// <summary>Adds the options to a command.</summary>
     public void AddTo(Command command)
     {
-        foreach (Option option in (Option[])[ModelName, _text, _point, _context, _batch, _limit, _special])
+        foreach (Option option in (Option[])[ModelName, PackedTexts.Text, PackedTexts.Point, _context, _batch, _limit, _special])
         {
             command.Options.Add(option);
         }
@@ -70,9 +57,6 @@ internal sealed class SaeTexts
         return ModelSource.Open(name, device, CommonOptions.Loading(parse, name), terminal, cancellation);
     }
 
-    /// <summary>The point that was named, or null.</summary>
-    public string? Point(ParseResult parse) => parse.GetValue(_point);
-
     /// <summary>The tokens that do not count.</summary>
     public IReadOnlySet<int> Ignored(ParseResult parse, Model model) => parse.GetValue(_special)
         ? new HashSet<int>()
@@ -83,7 +67,7 @@ internal sealed class SaeTexts
     {
         int context = Math.Min(parse.GetValue(_context), model.Description.Context), limit = parse.GetValue(_limit);
         IEnumerable<CaptureSequence> sequences =
-            new Corpus(model, null, parse.GetRequiredValue(_text), whole: false, begin: true, context).Sequences();
+            new Corpus(model, null, parse.GetRequiredValue(PackedTexts.Text), whole: false, begin: true, context).Sequences();
         return (limit == 0 ? sequences : sequences.Take(limit)).Chunk(parse.GetValue(_batch))
             .Select(some => TokenBatch.LeftPadded([.. some.Select(sequence => sequence.Ids)]));
     }

@@ -17,7 +17,7 @@ public static class FeatureLogits
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(dictionary);
-        int d = model.Description.Width, vocabulary = model.Description.Vocabulary, features = dictionary.Config.Features;
+        int d = model.Description.Width, vocabulary = model.Description.Vocabulary;
         if (dictionary.Config.OutputWidth != d)
         {
             throw new DictionaryException($"Features of width {dictionary.Config.OutputWidth} have no logits in a model of width {d}.");
@@ -31,33 +31,7 @@ public static class FeatureLogits
             directions = unembed.ToArray<float>();
         }
 
-        using Weight weight = Pack(device, directions, d, vocabulary);
-        var top = new int[features][];
-        for (int from = 0; from < features; from += Chunk)
-        {
-            int rows = Math.Min(Chunk, features - from);
-            using Tensor decoder = dictionary.Decoder.Slice(from, rows), logits = device.Allocate(ElementType.F32, rows, vocabulary);
-            using Tensor values = device.Allocate(ElementType.F32, rows, count), indices = device.Allocate(ElementType.I32, rows, count);
-            device.Run(new MatMul { X = decoder, W = weight, Out = logits });
-            device.Run(new TopK { X = logits, Values = values, Indices = indices });
-            int[] found = indices.ToArray<int>();
-            for (int row = 0; row < rows; row++)
-            {
-                top[from + row] = found[(row * count)..((row + 1) * count)];
-            }
-        }
-
-        return top;
-    }
-
-    private static unsafe Weight Pack(Device device, float[] directions, int d, int columns)
-    {
-        Weight weight = device.CreateWeight(d, columns);
-        fixed (float* address = directions)
-        {
-            device.Pack(weight, new WeightBlock((nint)address, ElementType.F32, d, columns, 1, d));
-        }
-
-        return weight;
+        using Weight weight = Directions.Pack(device, directions, d, vocabulary);
+        return [.. Directions.Top(dictionary.Decoder, weight, count, Chunk).Select(top => top.Columns)];
     }
 }

@@ -34,8 +34,8 @@ public sealed class SparseDictionary : IDisposable
         Check(config, parameters);
         (Config, Device, _parameters) = (config, device, parameters);
         int d = config.InputWidth, features = config.Features;
-        _encoder = Packed(parameters.Encoder, d, features, weightType);
-        _skip = parameters.Skip is { } skip ? Packed(skip, d, config.OutputWidth, weightType) : null;
+        _encoder = Directions.Pack(device, parameters.Encoder, d, features, weightType);
+        _skip = parameters.Skip is { } skip ? Directions.Pack(device, skip, d, config.OutputWidth, weightType) : null;
         _decoder = device.Upload<float>(parameters.Decoder, features, config.OutputWidth);
         _decoderBias = device.Upload<float>(parameters.DecoderBias, config.OutputWidth);
         _bias = config.Rule.Kind == ActivationKind.Gated ? null : device.Upload<float>(parameters.EncoderBias, features);
@@ -151,17 +151,6 @@ public sealed class SparseDictionary : IDisposable
         _decoder.Dispose();
         _decoderBias.Dispose();
         _bias?.Dispose();
-    }
-
-    private unsafe Weight Packed(float[] rows, int inner, int columns, ElementType type)
-    {
-        Weight weight = Device.CreateWeight(inner, columns, type);
-        fixed (float* from = rows)
-        {
-            Device.Pack(weight, new WeightBlock((nint)from, ElementType.F32, inner, columns, 1, inner));
-        }
-
-        return weight;
     }
 
     /// <summary>What scores must exceed under a rule; null for nothing at all.</summary>

@@ -103,7 +103,8 @@ public sealed record Splice(SparseDictionary Dictionary)
         return decoded;
     }
 
-    private static Tensor Scaled(Tensor x, float factor)
+    /// <summary>x times a factor; x itself, shared, for 1.</summary>
+    internal static Tensor Scaled(Tensor x, float factor)
     {
         if (factor == 1)
         {

@@ -37,7 +37,7 @@ internal static class Devices
         };
 
     /// <summary>Whether a name is a GPU's, real or simulated.</summary>
-    public static bool IsGpu(string name) => name == Simulated || Gpus.ContainsKey(name);
+    public static bool IsGpu(string name) => name == Simulated || name.StartsWith("cuda ", StringComparison.Ordinal);
 
     /// <summary>For theories that run once on every device.</summary>
     public static IEnumerable<TheoryDataRow<string>> Names() => All.Keys.Order().Select(name => new TheoryDataRow<string>(name));

@@ -47,7 +47,7 @@ public sealed record ActivationEvaluation
         var all = new List<ReconstructionSums>();
         foreach (Tensor batch in batches)
         {
-            using Tensor x = Scaled(batch, normalize ? NormFactor(batch) : 1);
+            using Tensor x = Splice.Scaled(batch, normalize ? NormFactor(batch) : 1);
             using Encoding encoding = dictionary.Encode(x);
             using Tensor reconstruction = dictionary.Decode(encoding);
             all.Add(new ReconstructionSums(x.ToArray<float>(), encoding.Features, reconstruction.ToArray<float>()));
@@ -73,18 +73,6 @@ public sealed record ActivationEvaluation
         int d = x.Shape.Columns;
         float[] norms = DictionaryParameters.RowNorms(x.ToArray<float>(), checked((int)x.Shape.Rows));
         return (float)(Math.Sqrt(d) / norms.Average(norm => (double)norm));
-    }
-
-    private static Tensor Scaled(Tensor x, float factor)
-    {
-        if (factor == 1)
-        {
-            return x.Share();
-        }
-
-        Tensor result = x.Device.Allocate(ElementType.F32, x.Shape);
-        x.Device.Run(new Map { X = x, Kind = MapKind.Scale, Parameter = factor, Out = result });
-        return result;
     }
 }
 

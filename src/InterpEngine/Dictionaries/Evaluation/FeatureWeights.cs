@@ -56,36 +56,9 @@ public static class FeatureWeights
             rows[i] /= Math.Max(norms[i / d], 1e-30f);
         }
 
-        using Weight all = Packed(device, rows, d, features);
+        using Weight all = Directions.Pack(device, rows, d, features);
         using Tensor directions = device.Upload<float>(rows, features, d);
-        var nearest = new (int, float)[features][];
-        for (int start = 0; start < features; start += RowsAtOnce)
-        {
-            int n = Math.Min(RowsAtOnce, features - start);
-            using Tensor some = directions.Slice(start, n), cosines = device.Allocate(ElementType.F32, n, features);
-            using Tensor values = device.Allocate(ElementType.F32, n, k), indices = device.Allocate(ElementType.I32, n, k);
-            device.Run(new MatMul { X = some, W = all, Out = cosines });
-            device.Run(new TopK { X = cosines, Values = values, Indices = indices });
-            float[] value = values.ToArray<float>();
-            int[] index = indices.ToArray<int>();
-            for (int row = 0; row < n; row++)
-            {
-                int self = start + row;
-                nearest[self] = [.. Enumerable.Range(row * k, k).Where(i => index[i] != self).Take(count).Select(i => (index[i], value[i]))];
-            }
-        }
-
-        return nearest;
-    }
-
-    private static unsafe Weight Packed(Device device, float[] rows, int d, int features)
-    {
-        Weight weight = device.CreateWeight(d, features);
-        fixed (float* from = rows)
-        {
-            device.Pack(weight, new WeightBlock((nint)from, ElementType.F32, d, features, 1, d));
-        }
-
-        return weight;
+        return [.. Directions.Top(directions, all, k, RowsAtOnce).Select((top, self) =>
+            top.Columns.Zip(top.Products).Where(other => other.First != self).Take(count).ToArray())];
     }
 }

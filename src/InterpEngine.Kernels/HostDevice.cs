@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using InterpEngine.Kernels.Reference;
 
 namespace InterpEngine.Kernels;
 
@@ -43,5 +44,32 @@ public abstract unsafe class HostDevice : Device
         }
 
         GC.KeepAlive(source);
+    }
+
+    private protected override void Convert(in Copy op)
+    {
+        bool fromNarrow = op.From.Tensor.Type == ElementType.BF16, toNarrow = op.To.Tensor.Type == ElementType.BF16;
+        for (int row = 0; row < op.To.Rows; row++)
+        {
+            nint from = op.From.Address + (nint)(row * op.From.Stride * op.From.Tensor.Type.Size());
+            nint to = op.To.Address + (nint)(row * op.To.Stride * op.To.Tensor.Type.Size());
+            for (int i = 0; i < op.To.Columns; i++)
+            {
+                uint bits = fromNarrow
+                    ? (uint)((ushort*)from)[i] << 16
+                    : BitConverter.SingleToUInt32Bits(LowPrecision.RoundToBFloat16(((float*)from)[i]));
+                if (toNarrow)
+                {
+                    ((ushort*)to)[i] = (ushort)(bits >> 16);
+                }
+                else
+                {
+                    ((float*)to)[i] = BitConverter.UInt32BitsToSingle(bits);
+                }
+            }
+        }
+
+        GC.KeepAlive(op.From.Tensor);
+        GC.KeepAlive(op.To.Tensor);
     }
 }

@@ -2,6 +2,7 @@ using InterpEngine.Kernels.Gpu.CublasLt;
 using InterpEngine.Kernels.Gpu.Kernels;
 using Config = ILGPU.KernelConfig;
 using Floats = ILGPU.ArrayView<float>;
+using Halves = ILGPU.ArrayView<ushort>;
 using Queue = ILGPU.Runtime.AcceleratorStream;
 
 namespace InterpEngine.Kernels.Gpu;
@@ -20,9 +21,9 @@ internal sealed class CublasLtProduct : IProduct
     private readonly Lock _turn = new();
 
     private delegate void FinishLauncher(
-        Queue queue, Config config, Floats sums, long sumsStride, int rows, int columns, Floats bias, int activation,
+        Queue queue, Config config, Floats sums, long sumsStride, int columns, int blocks, Floats bias, int activation,
         Floats multiply, long multiplyStride, Floats residual, long residualStride, Floats pre, long preStride, Floats delta,
-        long deltaStride, Floats output, long outputStride);
+        long deltaStride, Floats output, Halves narrow, long outputStride);
 
     private CublasLtProduct(GpuDevice device, CudaPlatform platform, CublasLtApi api, bool tf32)
     {
@@ -83,13 +84,53 @@ internal sealed class CublasLtProduct : IProduct
         }
     }
 
+    public bool TakesNarrow => true;
+
     public void Run(in MatMul op, GpuWeight weight)
     {
-        using Tensor? x = Operand(in op, weight.Type);
+        if (weight.Type == ElementType.BF16)
+        {
+            using TensorRows rows = TensorRows.Of<BF16Tensor>(_device, op.X, weight.Type);
+            Run(in op, weight, rows.Address, rows.Stride * (TensorRows.ChunkBytes / 2));
+        }
+        else if (op.X.Tensor.Type == ElementType.F32 && TensorRows.AreAligned(op.X))
+        {
+            Run(in op, weight, op.X.Address, op.X.Stride);
+        }
+        else
+        {
+            int stride = (op.X.Columns + 3) / 4 * 4;
+            using Tensor copy = _device.Allocate(ElementType.F32, op.X.Rows, stride);
+            _device.Run(new Copy { From = op.X, To = new Matrix(copy, 0, op.X.Rows, op.X.Columns, stride) });
+            Run(in op, weight, copy.Address, stride);
+        }
+    }
+
+    public bool Run(ReadOnlySpan<MatMul> products)
+    {
+        if (products[0].W.Type != ElementType.BF16)
+        {
+            return false;
+        }
+
+        using TensorRows rows = TensorRows.Of<BF16Tensor>(_device, products[0].X, ElementType.BF16);
+        foreach (ref readonly MatMul op in products)
+        {
+            Run(in op, _device.Own(op.W), rows.Address, rows.Stride * (TensorRows.ChunkBytes / 2));
+        }
+
+        return true;
+    }
+
+    /// <param name="op">The product.</param>
+    /// <param name="weight">Its weight.</param>
+    /// <param name="x">Where X lies in the weight's type, on aligned rows.</param>
+    /// <param name="xStride">Elements from one of them to the next.</param>
+    private void Run(in MatMul op, GpuWeight weight, nint x, long xStride)
+    {
         long columns = (op.Out.Columns + 3L) / 4 * 4, first = op.ColumnStart * weight.Leading + op.InnerStart;
         var product = new LtProduct(
-            TypeOf(weight), x?.Address ?? op.X.Address, x is null ? op.X.Stride : x.Bytes / op.X.Rows / weight.Type.Size(),
-            weight.Address + (nint)(first * weight.Type.Size()), weight.Leading, op.Out.Address, op.Out.Stride,
+            TypeOf(weight), x, xStride, weight.Address + (nint)(first * weight.Type.Size()), weight.Leading, op.Out.Address, op.Out.Stride,
             op.Out.Rows, op.X.Columns, op.Out.Columns);
         lock (_turn)
         {
@@ -115,29 +156,10 @@ internal sealed class CublasLtProduct : IProduct
     private ProductType TypeOf(GpuWeight weight) =>
         weight.Type == ElementType.BF16 ? ProductType.BFloat16 : _tf32 ? ProductType.Tf32 : ProductType.Float32;
 
-    /// <summary>X rounded, or on aligned rows; null where it can be read as it is.</summary>
-    private Tensor? Operand(in MatMul op, ElementType type)
-    {
-        if (type == ElementType.BF16)
-        {
-            return TensorRows.Round<BF16Tensor>(_device, op.X, type.Size());
-        }
-
-        if (TensorRows.AreAligned(op.X))
-        {
-            return null;
-        }
-
-        int stride = (op.X.Columns + 3) / 4 * 4;
-        Tensor copy = _device.Allocate(ElementType.F32, op.X.Rows, stride);
-        _device.Run(new Copy { From = op.X, To = new Matrix(copy, 0, op.X.Rows, op.X.Columns, stride) });
-        return copy;
-    }
-
     /// <summary>The whole op as one call of the library; null where it rounds otherwise or cannot.</summary>
     private LtProduct? Fused(in MatMul op, LtProduct product)
     {
-        if (op.Multiply is not null || op.Pre is not null || op.Delta is not null || op.Activation != Activation.None)
+        if ((op.Multiply ?? op.Pre ?? op.Delta) is not null || op.Activation != Activation.None || op.Out.Tensor.Type != ElementType.F32)
         {
             return null;
         }
@@ -146,8 +168,9 @@ internal sealed class CublasLtProduct : IProduct
         if (op.Residual is { } residual)
         {
             // Acc + residual rounds once, and so does (acc + bias) + residual by us, but not by the library.
-            bool inPlace = residual.Address == op.Out.Address && residual.Stride == op.Out.Stride;
-            return inPlace && product.Epilogue == LtEpilogue.None ? product with { Accumulate = true } : null;
+            return product.Epilogue == LtEpilogue.None && TensorRows.AreAligned(residual)
+                ? product with { Added = residual.Address, AddedStride = residual.Stride }
+                : null;
         }
 
         return product.Bias % LtProducts.Alignment == 0 && _products.Fuses(product.Family, product.Epilogue) ? product : null;
@@ -155,12 +178,15 @@ internal sealed class CublasLtProduct : IProduct
 
     private void Finish(in MatMul op, Tensor sums)
     {
-        Kernel<FinishLauncher> finish = _device.Load<FinishLauncher>(Epilogue.Finish);
-        long groups = ((long)op.Out.Rows * op.Out.Columns + finish.Threads - 1) / finish.Threads;
+        bool aligned = GpuDevice.AreAligned(op.Bias)
+            && GpuDevice.IsAligned(op.Out.Columns, sums, op.Multiply, op.Residual, op.Pre, op.Delta, op.Out);
+        Kernel<FinishLauncher> finish = _device.Load<FinishLauncher>(aligned ? Epilogue.Finish<AtOnce> : Epilogue.Finish<OneByOne>);
+        int blocks = GpuDevice.Blocks(op.Out.Columns, finish.Threads, each: 4);
+        (Floats output, Halves narrow) = _device.Views(op.Out);
         finish.Launch(
-            _device.Stream, (GpuDevice.Groups(groups), finish.Threads), _device.View<float>(sums), sums.Shape[1], op.Out.Rows,
-            op.Out.Columns, _device.ViewOrEmpty(op.Bias), (int)op.Activation, _device.ViewOrEmpty(op.Multiply),
+            _device.Stream, (GpuDevice.Groups((long)op.Out.Rows * blocks), finish.Threads), _device.View<float>(sums), sums.Shape[1],
+            op.Out.Columns, blocks, _device.ViewOrEmpty(op.Bias), (int)op.Activation, _device.ViewOrEmpty(op.Multiply),
             op.Multiply?.Stride ?? 0, _device.ViewOrEmpty(op.Residual), op.Residual?.Stride ?? 0, _device.ViewOrEmpty(op.Pre),
-            op.Pre?.Stride ?? 0, _device.ViewOrEmpty(op.Delta), op.Delta?.Stride ?? 0, _device.View(op.Out), op.Out.Stride);
+            op.Pre?.Stride ?? 0, _device.ViewOrEmpty(op.Delta), op.Delta?.Stride ?? 0, output, narrow, op.Out.Stride);
     }
 }

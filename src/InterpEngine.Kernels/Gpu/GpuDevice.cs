@@ -129,6 +129,37 @@ public sealed partial class GpuDevice : Device
         return _platform.View<float>(matrix.Address, empty ? 0 : (matrix.Rows - 1) * matrix.Stride + matrix.Columns);
     }
 
+    /// <summary>A matrix that may be BF16: one of the two views, the other being empty.</summary>
+    internal (ArrayView<float> Wide, ArrayView<ushort> Narrow) Views(in Matrix matrix)
+    {
+        if (matrix.Tensor.Type != ElementType.BF16)
+        {
+            return (View(in matrix), default);
+        }
+
+        Own(matrix.Tensor);
+        bool empty = matrix.Rows == 0 || matrix.Columns == 0;
+        return (default, _platform.View<ushort>(matrix.Address, empty ? 0 : (matrix.Rows - 1) * matrix.Stride + matrix.Columns));
+    }
+
+    /// <summary>Whether all matrices that are given lie so that four neighbours can be read and written at once.</summary>
+    internal static bool IsAligned(int columns, params ReadOnlySpan<Matrix?> matrices)
+    {
+        foreach (Matrix? matrix in matrices)
+        {
+            if (matrix is { } given && (given.Address % (4 * given.Tensor.Type.Size()) != 0 || given.Stride % 4 != 0))
+            {
+                return false;
+            }
+        }
+
+        return columns % 4 == 0;
+    }
+
+    /// <summary>The same for vectors.</summary>
+    internal static bool AreAligned(Tensor? first, Tensor? second = null) =>
+        first?.Address % 16 is null or 0 && second?.Address % 16 is null or 0;
+
     /// <summary>A matrix, or an empty view where it is not given.</summary>
     internal ArrayView<float> ViewOrEmpty(in Matrix? matrix) => matrix is { } given ? View(in given) : default;
 

@@ -30,6 +30,8 @@ internal sealed class PlainProduct(GpuDevice device) : IProduct
         int groupsAcross, Floats bias, int activation, Floats multiply, long multiplyStride, Floats residual, long residualStride,
         Floats pre, long preStride, Floats delta, long deltaStride, Floats output, long outputStride);
 
+    public bool TakesNarrow => false;
+
     public bool Accepts(GpuWeight weight, int inner, int columns, int innerStart, int columnStart) => true;
 
     public void Run(in MatMul op, GpuWeight weight)

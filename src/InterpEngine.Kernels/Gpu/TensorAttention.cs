@@ -3,6 +3,7 @@ using InterpEngine.Kernels.Gpu.Instructions;
 using InterpEngine.Kernels.Gpu.Kernels;
 using Config = ILGPU.KernelConfig;
 using Floats = ILGPU.ArrayView<float>;
+using Halves = ILGPU.ArrayView<ushort>;
 using Ints = ILGPU.ArrayView<int>;
 using Queue = ILGPU.Runtime.AcceleratorStream;
 
@@ -17,7 +18,7 @@ internal static class TensorAttention
 
     private delegate void AttendLauncher(
         Queue queue, Config config, Floats q, ArrayView<Bits4> packed, Ints spans, Floats slopes, Floats sinks,
-        Floats statistics, Floats z, int queries, int heads, int kvHeads, int size, int valueSize, int keys, int window,
+        Floats statistics, Floats z, Halves zNarrow, int queries, int heads, int kvHeads, int size, int valueSize, int keys, int window,
         int causal, float scale, float cap, int stages, int aligned);
 
     private delegate void ObserveLauncher(
@@ -86,11 +87,12 @@ internal static class TensorAttention
         int keyChunks = default(THead).Blocks * 4, chunks = keyChunks + channels / 8;
         using Tensor packed = Packed(device, in op, keyChunks, chunks);
         ArrayView<Bits4> rounded = device.Platform.View<Bits4>(packed.Address, packed.Shape.Count / 4);
+        (Floats wide, Halves narrow) = device.Views(z);
         Kernel<AttendLauncher> attend = device.Load<AttendLauncher>(TensorAttentionKernels.Attend<THead, TChannels, TScore>);
         attend.Launch(
             device.Stream, Grid<THead>(in op, channels, stages), device.View<float>(op.Q), rounded, device.View<int>(op.Spans),
             device.ViewOrEmpty(op.Slopes), device.ViewOrEmpty(op.Sinks), device.View<float>(statistics),
-            device.View<float>(z), op.Q.Shape[1], op.Q.Shape[2], op.K.Shape[2], op.Q.Shape[3], op.V.Shape[3], op.Keys, op.Window,
+            wide, narrow, op.Q.Shape[1], op.Q.Shape[2], op.K.Shape[2], op.Q.Shape[3], op.V.Shape[3], op.Keys, op.Window,
             op.Causal ? 1 : 0, op.Scale, op.SoftCap, stages, aligned);
         if (op.Scores is not null || op.Pattern is not null)
         {

@@ -64,7 +64,8 @@ public readonly record struct Attention
     /// <summary>[batch, heads, queries, keys]: where the pattern goes, if anyone wants it.</summary>
     public Tensor? Pattern { get; init; }
 
-    /// <summary>[batch, queries, heads, value size], or none where only scores or pattern are wanted.</summary>
+    /// <summary>[batch, queries, heads, value size], F32, or BF16 that is rounded to last; none where only scores or pattern are
+    /// wanted.</summary>
     public Tensor? Z { get; init; }
 
     /// <summary>Causal attention.</summary>
@@ -106,7 +107,7 @@ public readonly record struct Attention
             OpCheck.Shape(op, "scores or pattern", square, new Shape(batch, heads, queries, Keys));
         }
 
-        OpCheck.Shape(op, nameof(Z), Z, new Shape(batch, queries, heads, V.Shape[3]));
+        OpCheck.Shape(op, nameof(Z), Z, new Shape(batch, queries, heads, V.Shape[3]), orNarrow: true);
     }
 }
 
@@ -116,7 +117,10 @@ public abstract partial class Device
     public void Run(in Attention op)
     {
         op.Check();
-        Execute(in op);
+        if (!RunNarrow(in op))
+        {
+            Execute(in op);
+        }
     }
 
     /// <summary>This device's <see cref="Attention"/>; arguments are checked.</summary>

@@ -32,14 +32,14 @@ public readonly record struct Activate
     /// <summary>[rows, columns] or none.</summary>
     public Matrix? Multiply { get; init; }
 
-    /// <summary>[rows, columns]; may be X or Multiply.</summary>
+    /// <summary>[rows, columns], F32, or BF16 that is rounded to last; may be X or Multiply.</summary>
     public required Matrix Out { get; init; }
 
     internal void Check()
     {
         X.Check(nameof(Activate), nameof(X), Out.Rows, Out.Columns);
         Multiply?.Check(nameof(Activate), nameof(Multiply), Out.Rows, Out.Columns);
-        Out.Check(nameof(Activate), nameof(Out), Out.Rows, Out.Columns);
+        Out.Check(nameof(Activate), nameof(Out), Out.Rows, Out.Columns, orNarrow: true);
     }
 }
 
@@ -82,19 +82,22 @@ public readonly record struct Map
     }
 }
 
-/// <summary>Copies rows from one place to another, exactly: into a key/value cache, or a slice of positions out of a tensor.</summary>
+/// <summary>
+/// Copies rows from one place to another: into a key/value cache, or a slice of positions out of a tensor. Exactly, but for F32 that
+/// becomes BF16, which is rounded to the nearest, ties to even.
+/// </summary>
 public readonly record struct Copy
 {
-    /// <summary>[rows, columns].</summary>
+    /// <summary>[rows, columns], F32 or BF16.</summary>
     public required Matrix From { get; init; }
 
-    /// <summary>[rows, columns]; must not overlap From.</summary>
+    /// <summary>[rows, columns], F32 or BF16; must not overlap From.</summary>
     public required Matrix To { get; init; }
 
     internal void Check()
     {
-        From.Check(nameof(Copy), nameof(From), To.Rows, To.Columns);
-        To.Check(nameof(Copy), nameof(To), To.Rows, To.Columns);
+        From.Check(nameof(Copy), nameof(From), To.Rows, To.Columns, orNarrow: true);
+        To.Check(nameof(Copy), nameof(To), To.Rows, To.Columns, orNarrow: true);
     }
 }
 
@@ -154,7 +157,10 @@ public abstract partial class Device
     public void Run(in Activate op)
     {
         op.Check();
-        Execute(in op);
+        if (!RunNarrow(in op))
+        {
+            Execute(in op);
+        }
     }
 
     /// <summary>Computes <see cref="Map"/>.</summary>
@@ -168,7 +174,10 @@ public abstract partial class Device
     public void Run(in Copy op)
     {
         op.Check();
-        Execute(in op);
+        if (!RunNarrow(in op))
+        {
+            Execute(in op);
+        }
     }
 
     /// <summary>Computes <see cref="Fill"/>.</summary>

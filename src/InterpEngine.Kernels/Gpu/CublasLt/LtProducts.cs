@@ -14,7 +14,7 @@ internal enum ProductType
 }
 
 /// <summary>
-/// Out [rows, columns] = X·Wᵀ (+ bias, + Out) with X [rows, inner] and W [columns, inner], all by rows. Addresses and strides are
+/// Out [rows, columns] = X·Wᵀ (+ bias or + Added) with X [rows, inner] and W [columns, inner], all by rows. Addresses and strides are
 /// multiples of <see cref="LtProducts.Alignment"/> bytes.
 /// </summary>
 /// <param name="Type">How operands are kept and multiplied.</param>
@@ -28,10 +28,11 @@ internal enum ProductType
 /// <param name="Inner">Inner length.</param>
 /// <param name="Columns">Rows of W.</param>
 /// <param name="Bias">Address of fp32 [columns], or 0.</param>
-/// <param name="Accumulate">Whether Out is added; not with a bias, which would be added in another order.</param>
+/// <param name="Added">Address of fp32 rows that are added, or 0; not with a bias, which would be added in another order.</param>
+/// <param name="AddedStride">Elements from one of them to the next.</param>
 internal readonly record struct LtProduct(
     ProductType Type, nint X, long XStride, nint W, long WStride, nint Out, long OutStride, int Rows, int Inner, int Columns,
-    nint Bias = 0, bool Accumulate = false)
+    nint Bias = 0, nint Added = 0, long AddedStride = 0)
 {
     /// <summary>What the algorithm is chosen for. Neither the number of rows nor what follows the sum is in it: they must not
     /// choose the order of a sum.</summary>
@@ -59,11 +60,13 @@ internal sealed unsafe class LtProducts : IDisposable
     /// <summary>Rows for which the library is asked what is fastest: enough to fill a GPU.</summary>
     private const int TypicalRows = 2048;
     private const int Candidates = 32;
+    private const int MostOperands = 1024;
 
     private readonly CublasLtApi _api;
     private readonly nint _workspace;
     private readonly LtObject _context, _preference;
     private readonly Dictionary<LtFamily, Algorithm?> _algorithms = [];
+    private readonly Dictionary<LtProduct, Operands> _operands = [];
     private readonly Dictionary<(LtFamily Family, LtEpilogue Epilogue), bool> _fused = [];
 
     /// <summary>Opens the library on the GPU whose context is current.</summary>
@@ -106,21 +109,50 @@ internal sealed unsafe class LtProducts : IDisposable
     public void Run(in LtProduct product, nint stream)
     {
         Algorithm algorithm = _algorithms[product.Family]!.Value;
-        using var operands = new Operands(
-            _api, product.Family, product.Epilogue, product.Rows, product.XStride, product.OutStride, product.Bias);
-        float one = 1, beta = product.Accumulate ? 1 : 0;
+        Operands operands = OperandsOf(in product);
+        float one = 1, beta = product.Added != 0 ? 1 : 0;
+        nint added = product.Added != 0 ? product.Added : product.Out;
         CublasStatus status = _api.Multiply(
             _context.Pointer, operands.Descriptor.Pointer, &one, product.W, operands.W.Pointer, product.X, operands.X.Pointer,
-            &beta, product.Out, operands.Out.Pointer, product.Out, operands.Out.Pointer, &algorithm, _workspace,
-            (nuint)WorkspaceBytes, stream);
+            &beta, added, operands.Added.Pointer, product.Out, operands.Out.Pointer, &algorithm, _workspace, (nuint)WorkspaceBytes, stream);
         CublasLtApi.Check(status,
             $"the product of [{product.Rows}, {product.Inner}] and [{product.Inner}, {product.Columns}] in {product.Type}");
     }
 
     public void Dispose()
     {
+        Forget();
         _preference.Dispose();
         _context.Dispose();
+    }
+
+    /// <summary>A product's description for the library, which costs more to make than a short product takes: the last ones are
+    /// kept.</summary>
+    private Operands OperandsOf(in LtProduct product)
+    {
+        LtProduct shape = product with { X = 0, W = 0, Out = 0, Added = 0 };
+        if (!_operands.TryGetValue(shape, out Operands? operands))
+        {
+            if (_operands.Count == MostOperands)
+            {
+                Forget();
+            }
+
+            _operands[shape] = operands = new Operands(
+                _api, product.Family, product.Epilogue, product.Rows, product.XStride, product.OutStride, product.Bias, product.AddedStride);
+        }
+
+        return operands;
+    }
+
+    private void Forget()
+    {
+        foreach (Operands operands in _operands.Values)
+        {
+            operands.Dispose();
+        }
+
+        _operands.Clear();
     }
 
     /// <summary>The fastest algorithm by the library's own estimate that serves one row and many without splitting K.</summary>
@@ -184,7 +216,8 @@ internal sealed unsafe class LtProducts : IDisposable
     /// columns.</summary>
     private sealed class Operands : IDisposable
     {
-        public Operands(CublasLtApi api, LtFamily family, LtEpilogue epilogue, int rows, long xStride, long outStride, nint bias)
+        public Operands(
+            CublasLtApi api, LtFamily family, LtEpilogue epilogue, int rows, long xStride, long outStride, nint bias, long addedStride = 0)
         {
             DataType type = family.Type == ProductType.BFloat16 ? DataType.BFloat16 : DataType.Float32;
             ComputeType compute = family.Type == ProductType.Tf32 ? ComputeType.FastTf32 : ComputeType.Float32;
@@ -192,6 +225,7 @@ internal sealed unsafe class LtProducts : IDisposable
             W = LtObject.Layout(api, type, family.Inner, family.Columns, family.WStride);
             X = LtObject.Layout(api, type, family.Inner, rows, xStride);
             Out = LtObject.Layout(api, DataType.Float32, family.Columns, rows, outStride);
+            Added = LtObject.Layout(api, DataType.Float32, family.Columns, rows, addedStride != 0 ? addedStride : outStride);
         }
 
         public LtObject Descriptor { get; }
@@ -202,12 +236,16 @@ internal sealed unsafe class LtProducts : IDisposable
 
         public LtObject Out { get; }
 
+        /// <summary>What is added; as Out where nothing is.</summary>
+        public LtObject Added { get; }
+
         public void Dispose()
         {
             Descriptor.Dispose();
             W.Dispose();
             X.Dispose();
             Out.Dispose();
+            Added.Dispose();
         }
     }
 }

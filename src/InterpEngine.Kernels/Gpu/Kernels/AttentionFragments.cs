@@ -22,7 +22,7 @@ internal interface IChannels<TSelf> where TSelf : struct
     Both<TSelf> Mix(Both<TSelf> outputs, bool twice, Bits4 first, Bits4 last, ArrayView<uint> values, int row, int swizzle, int chunk);
 
     /// <summary>Writes the channels before <paramref name="end"/>, the first of them being <paramref name="channel"/>.</summary>
-    void Store(ArrayView<float> to, long low, long high, int channel, int end);
+    void Store(ArrayView<float> to, ArrayView<ushort> narrow, long low, long high, int channel, int end);
 }
 
 /// <summary>16 rows by 64: scores of 64 keys, or 64 channels of the output. A lane has two neighbours of rows g and g + 8 in each
@@ -88,16 +88,16 @@ internal struct Block64 : IChannels<Block64>
         return new Both<Block64> { First = a, Last = b };
     }
 
-    public readonly void Store(ArrayView<float> to, long low, long high, int channel, int end)
+    public readonly void Store(ArrayView<float> to, ArrayView<ushort> narrow, long low, long high, int channel, int end)
     {
-        Store(to, low, high, channel, end, T0);
-        Store(to, low, high, channel + 8, end, T1);
-        Store(to, low, high, channel + 16, end, T2);
-        Store(to, low, high, channel + 24, end, T3);
-        Store(to, low, high, channel + 32, end, T4);
-        Store(to, low, high, channel + 40, end, T5);
-        Store(to, low, high, channel + 48, end, T6);
-        Store(to, low, high, channel + 56, end, T7);
+        Store(to, narrow, low, high, channel, end, T0);
+        Store(to, narrow, low, high, channel + 8, end, T1);
+        Store(to, narrow, low, high, channel + 16, end, T2);
+        Store(to, narrow, low, high, channel + 24, end, T3);
+        Store(to, narrow, low, high, channel + 32, end, T4);
+        Store(to, narrow, low, high, channel + 40, end, T5);
+        Store(to, narrow, low, high, channel + 48, end, T6);
+        Store(to, narrow, low, high, channel + 56, end, T7);
     }
 
     /// <summary>Dot products plus those over 32 channels more, with 64 keys whose chunks lie in shared memory.</summary>
@@ -214,27 +214,55 @@ internal struct Block64 : IChannels<Block64>
     private static Bits4 Load(ArrayView<uint> values, int row, int swizzle, int chunk) =>
         Ptx.LdMatrixX4Transposed(ref values[row + (chunk ^ swizzle) * 4]);
 
-    private static void Store(ArrayView<float> to, long low, long high, int channel, int end, Sum4 sum)
+    private static void Store(ArrayView<float> to, ArrayView<ushort> narrow, long low, long high, int channel, int end, Sum4 sum)
     {
-        if (channel < end)
+        Store(to, narrow, low, channel, end, sum.X, sum.Y);
+        Store(to, narrow, high, channel, end, sum.Z, sum.W);
+    }
+
+    /// <summary>Two neighbours of a row, which there is not below 0. Rows of an even length lie on even places.</summary>
+    private static void Store(ArrayView<float> to, ArrayView<ushort> narrow, long row, int channel, int end, float first, float last)
+    {
+        if (row < 0 || channel >= end)
         {
-            Store(to, low + channel, sum.X);
-            Store(to, high + channel, sum.Z);
+            return;
         }
 
-        if (channel + 1 < end)
+        long at = row + channel;
+        bool both = (end & 1) == 0;
+        if (narrow.Length != 0)
         {
-            Store(to, low + channel + 1, sum.Y);
-            Store(to, high + channel + 1, sum.W);
-        }
-
-        static void Store(ArrayView<float> to, long at, float value)
-        {
-            if (at >= 0)
+            uint bits = Ptx.PackBf16(first, last);
+            if (both)
             {
-                to[at] = value;
+                narrow.Cast<uint>()[at >> 1] = bits;
+            }
+            else
+            {
+                narrow[at] = (ushort)bits;
+                if (channel + 1 < end)
+                {
+                    narrow[at + 1] = (ushort)(bits >> 16);
+                }
             }
         }
+        else if (both)
+        {
+            to.Cast<Two>()[at >> 1] = new Two { A = first, B = last };
+        }
+        else
+        {
+            to[at] = first;
+            if (channel + 1 < end)
+            {
+                to[at + 1] = last;
+            }
+        }
+    }
+
+    private struct Two
+    {
+        public float A, B;
     }
 
     private static Sum4 Score<TScore>(Sum4 dots, ScoreRow low, ScoreRow high, int key, Bend bend)
@@ -297,9 +325,9 @@ internal struct Pair<T> : IChannels<Pair<T>> where T : struct, IChannels<T>
         };
     }
 
-    public readonly void Store(ArrayView<float> to, long low, long high, int channel, int end)
+    public readonly void Store(ArrayView<float> to, ArrayView<ushort> narrow, long low, long high, int channel, int end)
     {
-        _first.Store(to, low, high, channel, end);
-        _second.Store(to, low, high, channel + 8 * _first.Chunks, end);
+        _first.Store(to, narrow, low, high, channel, end);
+        _second.Store(to, narrow, low, high, channel + 8 * _first.Chunks, end);
     }
 }

@@ -21,7 +21,7 @@ internal static class AttentionKernels
     public static void Attend(
         ArrayView<float> q, ArrayView<float> k, ArrayView<float> v, ArrayView<int> spans, ArrayView<float> given, int kind,
         ArrayView<float> slopes, ArrayView<float> sinks, ArrayView<float> scores, ArrayView<float> pattern, ArrayView<float> z,
-        int queries, int heads, int kvHeads, int size, int valueSize, int capacity, int keys, int window, int causal, float scale,
+        ArrayView<ushort> zNarrow, int queries, int heads, int kvHeads, int size, int valueSize, int capacity, int keys, int window, int causal, float scale,
         float cap)
     {
         ArrayView<float> scratch = SharedMemory.Allocate<float>(GroupTree.Scratch), held = SharedMemory.Allocate<float>(Held);
@@ -41,7 +41,7 @@ internal static class AttentionKernels
         long keyRow = ((long)batch * capacity * kvHeads + shared) * size, valueRow = ((long)batch * capacity * kvHeads + shared) * valueSize;
         Outside(scores, square, keys, first, last, float.NegativeInfinity);
         Outside(pattern, square, keys, first, last, 0);
-        bool mixing = pattern.Length != 0 || z.Length != 0, fits = last - first <= Held;
+        bool hasZ = z.Length != 0 || zNarrow.Length != 0, mixing = pattern.Length != 0 || hasZ, fits = last - first <= Held;
         float sink = sinks.Length != 0 ? sinks[head] : float.NegativeInfinity, slope = slopes.Length != 0 ? slopes[head] : 0;
         float max = sink, factor = 1;
 
@@ -90,7 +90,7 @@ internal static class AttentionKernels
             return;
         }
 
-        for (int channels = 0; channels == 0 || (z.Length != 0 && channels < valueSize); channels += Group.DimX)
+        for (int channels = 0; channels == 0 || (hasZ && channels < valueSize); channels += Group.DimX)
         {
             int channel = channels + Group.IdxX;
             float mixed = 0;
@@ -125,7 +125,7 @@ internal static class AttentionKernels
                     Group.Barrier();
                 }
 
-                for (int j = tile; z.Length != 0 && channel < valueSize && j < stop; j++)
+                for (int j = tile; hasZ && channel < valueSize && j < stop; j++)
                 {
                     mixed = Ptx.Fma(held[j - tile], v[valueRow + (long)j * kvHeads * valueSize + channel], mixed);
                 }
@@ -134,6 +134,11 @@ internal static class AttentionKernels
             if (z.Length != 0 && channel < valueSize)
             {
                 z[place * valueSize + channel] = mixed;
+            }
+
+            if (zNarrow.Length != 0 && channel < valueSize)
+            {
+                zNarrow[place * valueSize + channel] = (ushort)Elementary.RoundBF16(mixed);
             }
         }
     }

@@ -118,7 +118,7 @@ internal static class TensorAttentionKernels
     [Kernel(Threads, typeof(Head256), typeof(Pair<Pair<Block64>>), typeof(CappedScore), Groups = 2, DynamicBytes = LargestShared)]
     public static void Attend<THead, TChannels, TScore>(
         ArrayView<float> q, ArrayView<Bits4> packed, ArrayView<int> sequences, ArrayView<float> slopes,
-        ArrayView<float> sinks, ArrayView<float> statistics, ArrayView<float> z, int queries, int heads, int kvHeads, int size,
+        ArrayView<float> sinks, ArrayView<float> statistics, ArrayView<float> z, ArrayView<ushort> zNarrow, int queries, int heads, int kvHeads, int size,
         int valueSize, int keys, int window, int causal, float scale, float cap, int stages, int aligned)
         where THead : struct, IHeadShape
         where TChannels : struct, IChannels<TChannels>
@@ -205,10 +205,10 @@ internal static class TensorAttentionKernels
         Ptx.CpAsyncWaitAll();
         int channel = (Group.IdxX & 3) * 2, low = OwnRow<THead>();
         Four sum = sums[Group.IdxX];
-        Finish(state.Output.First, state.First, sum.A, sum.B, rows[low], rows[low + 8], statistics, z, channel, valueSize);
+        Finish(state.Output.First, state.First, sum.A, sum.B, rows[low], rows[low + 8], statistics, z, zNarrow, channel, valueSize);
         if (head.Twice)
         {
-            Finish(state.Output.Last, state.Last, sum.C, sum.D, rows[low + 16], rows[low + 24], statistics, z, channel, valueSize);
+            Finish(state.Output.Last, state.Last, sum.C, sum.D, rows[low + 16], rows[low + 24], statistics, z, zNarrow, channel, valueSize);
         }
     }
 
@@ -463,14 +463,13 @@ internal static class TensorAttentionKernels
     /// <summary>Adds the sink, saves each row's maximum and reciprocal sum, and stores the output.</summary>
     private static void Finish<TChannels>(
         TChannels output, Softmax softmax, float sumLow, float sumHigh, ScoreRow low, ScoreRow high, ArrayView<float> statistics,
-        ArrayView<float> z, int channel, int valueSize)
+        ArrayView<float> z, ArrayView<ushort> zNarrow, int channel, int valueSize)
         where TChannels : struct, IChannels<TChannels>
     {
         float byLow = Finish(low, softmax.MaxLow, OfQuad(sumLow), statistics);
         float byHigh = Finish(high, softmax.MaxHigh, OfQuad(sumHigh), statistics);
         output.Scale(byLow, byHigh).Store(
-            z, low.Place < 0 ? long.MinValue : low.Place * valueSize, high.Place < 0 ? long.MinValue : high.Place * valueSize, channel,
-            valueSize);
+            z, zNarrow, low.Place < 0 ? -1 : low.Place * valueSize, high.Place < 0 ? -1 : high.Place * valueSize, channel, valueSize);
     }
 
     /// <summary>The sum of the four lanes that share a row.</summary>

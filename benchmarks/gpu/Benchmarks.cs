@@ -17,7 +17,7 @@ internal static class Benchmarks
         foreach (ProductLibrary products in Enum.GetValues<ProductLibrary>())
         {
             using var device = (GpuDevice)Device.Cuda(
-                arguments.DeviceIndex!.Value, new CudaOptions { Products = products, Bf16Attention = true, Graphs = true });
+                arguments.DeviceIndex!.Value, new CudaOptions { Products = products, Bf16Attention = true });
             if (products == ProductLibrary.CublasLt && device.CublasLtDefect is not null)
             {
                 defect = device.CublasLtDefect;

@@ -46,6 +46,25 @@ public abstract unsafe class HostDevice : Device
         GC.KeepAlive(source);
     }
 
+    /// <inheritdoc/>
+    protected override void Execute(in Append op)
+    {
+        int at = *(int*)op.At.Address, tokens = op.From.Shape[1], capacity = op.To.Shape[1], width = op.Width;
+        if (at < 0 || at > capacity - tokens)
+        {
+            throw new ArgumentException($"Append: {tokens} tokens do not fit at {at} of {capacity}.");
+        }
+
+        Run(new Copy
+        {
+            From = new Matrix(op.From, 0, op.From.Shape[0], tokens * width, (long)tokens * width),
+            To = new Matrix(op.To, (long)at * width, op.To.Shape[0], tokens * width, (long)capacity * width),
+        });
+    }
+
+    private protected override Attention Counted(in Attention op) =>
+        op.KeyCount is null ? op : op with { Keys = *(int*)op.KeyCount.Address, KeyCount = null };
+
     private protected override void Convert(in Copy op)
     {
         bool fromNarrow = op.From.Tensor.Type == ElementType.BF16, toNarrow = op.To.Tensor.Type == ElementType.BF16;

@@ -2,6 +2,7 @@ using InterpEngine.Kernels.Gpu.Kernels;
 using Config = ILGPU.KernelConfig;
 using Floats = ILGPU.ArrayView<float>;
 using Halves = ILGPU.ArrayView<ushort>;
+using Ints = ILGPU.ArrayView<int>;
 using Queue = ILGPU.Runtime.AcceleratorStream;
 
 namespace InterpEngine.Kernels.Gpu;
@@ -56,19 +57,42 @@ public sealed partial class GpuDevice
         {
             Elements<ElementwiseKernels.First>(op.From, null, op.To);
         }
-        else if (IsNarrow(op.To))
-        {
-            using Tensor wide = Allocate(ElementType.F32, op.From.Rows, op.From.Columns);
-            Execute(op with { To = wide });
-            Execute(op with { From = wide });
-        }
         else if (op.To.Rows > 0 && op.To.Columns > 0)
         {
-            var kernel = Load<Action<Queue, Config, Halves, long, Floats, long, int, int>>(ElementwiseKernels.Widen);
-            int blocks = Blocks(op.To.Columns, kernel.Threads);
+            (Floats wide, Halves narrow) = Views(op.To);
+            Halves from = Views(op.From).Narrow;
+            if (narrow.Length > 0)
+            {
+                var copy = Load<Action<Queue, Config, Halves, long, Halves, long, int, int>>(ElementwiseKernels.CopyNarrow);
+                int blocks = Blocks(op.To.Columns, copy.Threads);
+                copy.Launch(
+                    Stream, (Groups((long)op.To.Rows * blocks), copy.Threads), from, op.From.Stride, narrow, op.To.Stride, op.To.Columns,
+                    blocks);
+            }
+            else
+            {
+                var widen = Load<Action<Queue, Config, Halves, long, Floats, long, int, int>>(ElementwiseKernels.Widen);
+                int blocks = Blocks(op.To.Columns, widen.Threads);
+                widen.Launch(
+                    Stream, (Groups((long)op.To.Rows * blocks), widen.Threads), from, op.From.Stride, wide, op.To.Stride, op.To.Columns,
+                    blocks);
+            }
+        }
+
+        Finish(in op);
+    }
+
+    /// <inheritdoc/>
+    protected override void Execute(in Append op)
+    {
+        int width = op.Width;
+        if (op.From.Shape.Count > 0)
+        {
+            var kernel = Load<Action<Queue, Config, Floats, Floats, Ints, int, int, int, int, Ints>>(ElementwiseKernels.Append);
+            int blocks = Blocks(width, kernel.Threads);
             kernel.Launch(
-                Stream, (Groups((long)op.To.Rows * blocks), kernel.Threads), Views(op.From).Narrow, op.From.Stride, View(op.To),
-                op.To.Stride, op.To.Columns, blocks);
+                Stream, (Groups((long)op.From.Shape[0] * op.From.Shape[1] * blocks), kernel.Threads), View<float>(op.From),
+                View<float>(op.To), View<int>(op.At), op.From.Shape[1], op.To.Shape[1], width, blocks, Faults);
         }
 
         Finish(in op);

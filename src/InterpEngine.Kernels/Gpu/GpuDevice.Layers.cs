@@ -15,7 +15,7 @@ public sealed partial class GpuDevice
         long residualStride, Floats delta, long deltaStride, Floats output, Halves narrow, long outputStride);
 
     private delegate void AttentionLauncher(
-        Queue queue, Config config, Floats q, Floats k, Floats v, Ints spans, Floats given, int kind, Floats slopes, Floats sinks,
+        Queue queue, Config config, Floats q, Floats k, Floats v, Ints spans, Ints keyCount, Floats given, int kind, Floats slopes, Floats sinks,
         Floats scores, Floats pattern, Floats z, Halves zNarrow, int queries, int heads, int kvHeads, int size, int valueSize, int capacity, int keys,
         int window, int causal, float scale, float cap);
 
@@ -65,6 +65,9 @@ public sealed partial class GpuDevice
         Finish(in op);
     }
 
+    /// <summary>How many keys there are, where only the device knows; else an empty view.</summary>
+    internal Ints CountOf(in Attention op) => op.KeyCount is null ? default : View<int>(op.KeyCount);
+
     /// <inheritdoc/>
     protected override void Execute(in Attention op)
     {
@@ -80,7 +83,7 @@ public sealed partial class GpuDevice
             (Floats z, Halves zNarrow) = op.Z is null ? default : Views(op.Z);
             kernel.Launch(
                 Stream, (Groups((long)batch * heads * queries), kernel.Threads), View<float>(op.Q), View<float>(op.K), View<float>(op.V),
-                View<int>(op.Spans), ViewOrEmpty(op.GivenPattern ?? op.GivenScores), kind, ViewOrEmpty(op.Slopes), ViewOrEmpty(op.Sinks),
+                View<int>(op.Spans), CountOf(in op), ViewOrEmpty(op.GivenPattern ?? op.GivenScores), kind, ViewOrEmpty(op.Slopes), ViewOrEmpty(op.Sinks),
                 ViewOrEmpty(op.Scores), ViewOrEmpty(op.Pattern), z, zNarrow, queries, heads, op.K.Shape[2], op.Q.Shape[3],
                 op.V.Shape[3], op.K.Shape[1], op.Keys, op.Window, op.Causal ? 1 : 0, op.Scale, op.SoftCap);
         }

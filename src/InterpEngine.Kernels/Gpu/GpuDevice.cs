@@ -58,6 +58,16 @@ public sealed partial class GpuDevice : Device
     }
 
     /// <inheritdoc/>
+    public override bool LikesRecordings => true;
+
+    /// <inheritdoc/>
+    public override Recording Record(Tensor input, Func<Tensor[]> body)
+    {
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
+        return _platform is CudaPlatform cuda ? new Graphs.GraphRecording(this, cuda, input, body) : base.Record(input, body);
+    }
+
+    /// <inheritdoc/>
     public override DeviceMark Mark()
     {
         ObjectDisposedException.ThrowIf(IsDisposed, this);
@@ -178,7 +188,6 @@ public sealed partial class GpuDevice : Device
     {
         base.Dispose(disposing);
         _platform.Free(_faults, sizeof(int));
-        _graph?.Dispose();
         foreach (IProduct product in Products)
         {
             product.Dispose();
@@ -234,10 +243,19 @@ public sealed partial class GpuDevice : Device
         _indexed = false;
         Span<int> fault = [0];
         _platform.Read(_faults, System.Runtime.InteropServices.MemoryMarshal.AsBytes(fault));
-        if (fault[0] != 0)
+        ReportFault(fault[0]);
+    }
+
+    /// <summary>Where an op's number lies that met a bad index.</summary>
+    internal nint FaultAddress => _faults;
+
+    /// <summary>Throws if there was a fault, and forgets it.</summary>
+    internal void ReportFault(int fault)
+    {
+        if (fault != 0)
         {
             _platform.Clear(_faults, sizeof(int));
-            throw new ArgumentException($"{(IndexedOp)fault[0]}: an index lies past the end of its table.");
+            throw new ArgumentException($"{(IndexedOp)fault}: an index lies past the end of its table or cache.");
         }
     }
 }

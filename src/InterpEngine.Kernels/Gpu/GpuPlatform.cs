@@ -26,7 +26,8 @@ internal abstract class GpuPlatform : IDisposable
 
     public Accelerator Accelerator { get; }
 
-    public AcceleratorStream Stream { get; }
+    /// <summary>Where work is queued.</summary>
+    public virtual AcceleratorStream Stream { get; }
 
     public KernelFactory Kernels { get; }
 

@@ -13,13 +13,18 @@ namespace InterpEngine.Kernels.Gpu;
 internal static class TensorAttention
 {
     private delegate void PackLauncher(
-        Queue queue, Config config, Floats k, Floats v, int capacity, int keys, int heads, int size, int valueSize, int keyChunks,
+        Queue queue, Config config, Floats k, Floats v, Ints keyCount, int capacity, int keys, int heads, int size, int valueSize, int keyChunks,
         int chunks, int alignedKeys, int alignedValues, long count, ArrayView<Bits4> packed);
 
     private delegate void AttendLauncher(
-        Queue queue, Config config, Floats q, ArrayView<Bits4> packed, Ints spans, Floats slopes, Floats sinks,
-        Floats statistics, Floats z, Halves zNarrow, int queries, int heads, int kvHeads, int size, int valueSize, int keys, int window,
+        Queue queue, Config config, Floats q, ArrayView<Bits4> packed, Ints sequences, Ints keyCount, Floats slopes,
+        Floats sinks, Floats statistics, Floats z, Halves zNarrow, int queries, int heads, int kvHeads, int size, int valueSize, int keys, int window,
         int causal, float scale, float cap, int stages, int aligned);
+
+    private delegate void StepLauncher(
+        Queue queue, Config config, Floats q, Floats k, Floats v, Ints sequences, Ints keyCount, Floats slopes, Floats sinks, Floats z,
+        Halves zNarrow, int queries, int heads, int kvHeads, int size, int valueSize, int capacity, int keys, int window, int causal,
+        float scale, float cap);
 
     private delegate void ObserveLauncher(
         Queue queue, Config config, Floats q, ArrayView<Bits4> packed, Ints spans, Floats slopes, Floats statistics, Floats scores,
@@ -34,26 +39,49 @@ internal static class TensorAttention
 
     public static void Run(GpuDevice device, in Attention op)
     {
-        int batch = op.Q.Shape[0], queries = op.Q.Shape[1], heads = op.Q.Shape[2], kvHeads = op.K.Shape[2];
-        if ((long)batch * queries * heads == 0)
+        if ((long)op.Q.Shape[0] * op.Q.Shape[1] * op.Q.Shape[2] == 0)
         {
+            return;
+        }
+
+        if (op.SoftCap > 0)
+        {
+            Run<CappedScore>(device, in op);
+        }
+        else if (op.Slopes is not null || !(op.Scale > 0))
+        {
+            Run<SlopedScore>(device, in op);
+        }
+        else
+        {
+            Run<PlainScore>(device, in op);
+        }
+    }
+
+    private static void Run<TScore>(GpuDevice device, in Attention op) where TScore : struct, IScore
+    {
+        int batch = op.Q.Shape[0], queries = op.Q.Shape[1], heads = op.Q.Shape[2], rows = queries * (heads / op.K.Shape[2]);
+        bool whole = op.Q.Shape[3] % 8 == 0 && Aligned(op.Q) == 1 && Aligned(op.K) == 1;
+        if (rows <= TensorAttentionStepKernels.MostRows && whole && (op.Scores ?? op.Pattern) is null && op.Z is { } z)
+        {
+            Step<TScore>(device, in op, z);
             return;
         }
 
         using Tensor statistics = device.Allocate(ElementType.F32, batch, queries, heads, 2);
         using Tensor? unwanted = op.Z is null ? device.Allocate(ElementType.F32, batch, queries, heads, op.V.Shape[3]) : null;
-        if (op.SoftCap > 0)
-        {
-            Attend<CappedScore>(device, in op, statistics, op.Z ?? unwanted!);
-        }
-        else if (op.Slopes is not null || !(op.Scale > 0))
-        {
-            Attend<SlopedScore>(device, in op, statistics, op.Z ?? unwanted!);
-        }
-        else
-        {
-            Attend<PlainScore>(device, in op, statistics, op.Z ?? unwanted!);
-        }
+        Attend<TScore>(device, in op, statistics, op.Z ?? unwanted!);
+    }
+
+    private static void Step<TScore>(GpuDevice device, in Attention op, Tensor z) where TScore : struct, IScore
+    {
+        (Floats wide, Halves narrow) = device.Views(z);
+        Kernel<StepLauncher> step = device.Load<StepLauncher>(TensorAttentionStepKernels.Attend<TScore>);
+        step.Launch(
+            device.Stream, (GpuDevice.Groups((long)op.K.Shape[0] * op.K.Shape[2]), step.Threads), device.View<float>(op.Q),
+            device.View<float>(op.K), device.View<float>(op.V), device.View<int>(op.Spans), device.CountOf(in op),
+            device.ViewOrEmpty(op.Slopes), device.ViewOrEmpty(op.Sinks), wide, narrow, op.Q.Shape[1], op.Q.Shape[2], op.K.Shape[2],
+            op.Q.Shape[3], op.V.Shape[3], op.K.Shape[1], op.Keys, op.Window, op.Causal ? 1 : 0, op.Scale, op.SoftCap);
     }
 
     private static void Attend<TScore>(GpuDevice device, in Attention op, Tensor statistics, Tensor z)
@@ -91,7 +119,7 @@ internal static class TensorAttention
         Kernel<AttendLauncher> attend = device.Load<AttendLauncher>(TensorAttentionKernels.Attend<THead, TChannels, TScore>);
         attend.Launch(
             device.Stream, Grid<THead>(in op, channels, stages), device.View<float>(op.Q), rounded, device.View<int>(op.Spans),
-            device.ViewOrEmpty(op.Slopes), device.ViewOrEmpty(op.Sinks), device.View<float>(statistics),
+            device.CountOf(in op), device.ViewOrEmpty(op.Slopes), device.ViewOrEmpty(op.Sinks), device.View<float>(statistics),
             wide, narrow, op.Q.Shape[1], op.Q.Shape[2], op.K.Shape[2], op.Q.Shape[3], op.V.Shape[3], op.Keys, op.Window,
             op.Causal ? 1 : 0, op.Scale, op.SoftCap, stages, aligned);
         if (op.Scores is not null || op.Pattern is not null)
@@ -124,7 +152,7 @@ internal static class TensorAttention
         Kernel<PackLauncher> pack = device.Load<PackLauncher>(TensorAttentionKernels.Pack);
         pack.Launch(
             device.Stream, (GpuDevice.Groups((count + pack.Threads - 1) / pack.Threads), pack.Threads), device.View<float>(op.K),
-            device.View<float>(op.V), capacity, op.Keys, heads, op.K.Shape[3], op.V.Shape[3], keyChunks, chunks, Aligned(op.K),
+            device.View<float>(op.V), device.CountOf(in op), capacity, op.Keys, heads, op.K.Shape[3], op.V.Shape[3], keyChunks, chunks, Aligned(op.K),
             Aligned(op.V), count, device.Platform.View<Bits4>(packed.Address, count));
         return packed;
     }

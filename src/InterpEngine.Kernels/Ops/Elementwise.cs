@@ -101,6 +101,37 @@ public readonly record struct Copy
     }
 }
 
+/// <summary>
+/// Copies tokens to where a cache goes on: <c>To[b, at + i] = From[b, i]</c>. Tokens that do not fit are an
+/// <see cref="ArgumentException"/>, on a GPU when results are read next, and are not written.
+/// </summary>
+public readonly record struct Append
+{
+    /// <summary>[batch, tokens, …].</summary>
+    public required Tensor From { get; init; }
+
+    /// <summary>[batch, capacity, …].</summary>
+    public required Tensor To { get; init; }
+
+    /// <summary>I32 [1]: the first token's place.</summary>
+    public required Tensor At { get; init; }
+
+    /// <summary>Elements of a token.</summary>
+    internal int Width => From.Shape.Axes[2..].ToArray().Aggregate(1, (product, axis) => checked(product * axis));
+
+    internal void Check()
+    {
+        bool fits = From.Shape.Rank >= 2 && From.Shape.Rank == To.Shape.Rank && From.Shape[0] == To.Shape[0]
+            && From.Shape.Axes[2..].SequenceEqual(To.Shape.Axes[2..]) && (From.Type, To.Type) == (ElementType.F32, ElementType.F32);
+        if (!fits)
+        {
+            throw new ArgumentException($"Append: {From.Type} {From.Shape} has no place in {To.Type} {To.Shape}.");
+        }
+
+        OpCheck.Indices(nameof(Append), nameof(At), At, 1);
+    }
+}
+
 /// <summary>Sets every element to a value.</summary>
 public readonly record struct Fill
 {
@@ -180,6 +211,13 @@ public abstract partial class Device
         }
     }
 
+    /// <summary>Computes <see cref="Append"/>.</summary>
+    public void Run(in Append op)
+    {
+        op.Check();
+        Execute(in op);
+    }
+
     /// <summary>Computes <see cref="Fill"/>.</summary>
     public void Run(in Fill op)
     {
@@ -212,6 +250,9 @@ public abstract partial class Device
 
     /// <summary>This device's <see cref="Copy"/>; arguments are checked.</summary>
     protected abstract void Execute(in Copy op);
+
+    /// <summary>This device's <see cref="Append"/>; arguments are checked.</summary>
+    protected abstract void Execute(in Append op);
 
     /// <summary>This device's <see cref="Fill"/>; arguments are checked.</summary>
     protected abstract void Execute(in Fill op);

@@ -40,7 +40,9 @@ internal sealed partial class ForwardPass
 
         return _description.Norms is NormPlacement.After or NormPlacement.OnResidual
             ? mlpIn.Share()
-            : Norm(mlpIn, weights.Ln2!, HookKind.Ln2Scale, HookKind.Ln2Normalized, layer);
+            : Norm(
+                mlpIn, weights.Ln2!, HookKind.Ln2Scale, HookKind.Ln2Normalized, layer,
+                type: weights.Mlp is { } mlp ? OperandOf(mlp.In) : ElementType.F32);
     }
 
     private Tensor DenseMlp(int layer, MlpWeights weights, NormWeights? post, Tensor normed, Tensor added)
@@ -57,7 +59,7 @@ internal sealed partial class ForwardPass
     /// </summary>
     private Tensor Neurons(int layer, MlpWeights weights, Tensor normed)
     {
-        Tensor post = New(_description.MlpWidth);
+        Tensor post = New(OperandOf(weights.Out, _hooks.Wants(HookKind.MlpPost, layer)), _description.MlpWidth);
         bool mayReplacePre = _hooks.MayReplace(HookKind.MlpPre, layer);
         Tensor? linear = weights.Up is null ? null : New(_description.MlpWidth);
         var products = new List<MatMul>();

@@ -205,16 +205,16 @@ internal struct Block64 : IChannels<Block64>
     private static Sum4 Times(Sum4 sum, float low, float high) =>
         new() { X = sum.X * low, Y = sum.Y * low, Z = sum.Z * high, W = sum.W * high };
 
-    private static Sum4 Multiply(Sum4 c, Bits4 a, uint b0, uint b1) =>
+    public static Sum4 Multiply(Sum4 c, Bits4 a, uint b0, uint b1) =>
         Ptx.MmaBf16(c.X, c.Y, c.Z, c.W, a.X, a.Y, a.Z, a.W, b0, b1);
 
-    private static Sum4 Multiply(Sum4 c, Both<Bits4> a, Bits4 b) =>
+    public static Sum4 Multiply(Sum4 c, Both<Bits4> a, Bits4 b) =>
         Multiply(Multiply(c, a.First, b.X, b.Y), a.Last, b.Z, b.W);
 
     private static Bits4 Load(ArrayView<uint> values, int row, int swizzle, int chunk) =>
         Ptx.LdMatrixX4Transposed(ref values[row + (chunk ^ swizzle) * 4]);
 
-    private static void Store(ArrayView<float> to, ArrayView<ushort> narrow, long low, long high, int channel, int end, Sum4 sum)
+    public static void Store(ArrayView<float> to, ArrayView<ushort> narrow, long low, long high, int channel, int end, Sum4 sum)
     {
         Store(to, narrow, low, channel, end, sum.X, sum.Y);
         Store(to, narrow, high, channel, end, sum.Z, sum.W);

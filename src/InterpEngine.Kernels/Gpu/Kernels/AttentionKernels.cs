@@ -19,12 +19,17 @@ internal static class AttentionKernels
     /// <summary>What is given is scores or the pattern, as its kind says.</summary>
     [Kernel(128)]
     public static void Attend(
-        ArrayView<float> q, ArrayView<float> k, ArrayView<float> v, ArrayView<int> spans, ArrayView<float> given, int kind,
+        ArrayView<float> q, ArrayView<float> k, ArrayView<float> v, ArrayView<int> spans, ArrayView<int> keyCount, ArrayView<float> given, int kind,
         ArrayView<float> slopes, ArrayView<float> sinks, ArrayView<float> scores, ArrayView<float> pattern, ArrayView<float> z,
         ArrayView<ushort> zNarrow, int queries, int heads, int kvHeads, int size, int valueSize, int capacity, int keys, int window, int causal, float scale,
         float cap)
     {
         ArrayView<float> scratch = SharedMemory.Allocate<float>(GroupTree.Scratch), held = SharedMemory.Allocate<float>(Held);
+        if (keyCount.Length != 0)
+        {
+            keys = keyCount[0];
+        }
+
         int query = Grid.IdxX % queries, head = Grid.IdxX / queries % heads, batch = Grid.IdxX / queries / heads;
         int begin = spans[2 * batch], end = spans[2 * batch + 1], position = query + keys - queries;
         int first = 0, last = 0;

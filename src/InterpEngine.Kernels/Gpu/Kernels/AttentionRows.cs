@@ -87,7 +87,7 @@ internal struct Softmax
     /// <summary>Maxima, in units of log 2.</summary>
     public float MaxLow, MaxHigh;
 
-    /// <summary>What sums and outputs are to be multiplied with after <see cref="Raise"/>.</summary>
+    /// <summary>What sums and outputs are to be multiplied with after <see cref="Raise(float, float, float)"/>.</summary>
     public float FactorLow, FactorHigh;
 
     public static Softmax Begin => new() { MaxLow = float.NegativeInfinity, MaxHigh = float.NegativeInfinity };
@@ -98,18 +98,21 @@ internal struct Softmax
     public readonly float FromHigh => MaxHigh == float.NegativeInfinity ? 0 : MaxHigh;
 
     /// <summary>With the maximum of a tile of scores.</summary>
-    public readonly Softmax Raise(Block64 scores, float unit)
+    public readonly Softmax Raise(Block64 scores, float unit) =>
+        Raise(OfQuad(scores.MaxLow()), OfQuad(scores.MaxHigh()), unit);
+
+    public readonly Softmax Raise(float low, float high, float unit)
     {
         Softmax next = this;
-        next.MaxLow = Ptx.Max(MaxLow, OfQuad(scores.MaxLow()) * unit);
-        next.MaxHigh = Ptx.Max(MaxHigh, OfQuad(scores.MaxHigh()) * unit);
+        next.MaxLow = Ptx.Max(MaxLow, low * unit);
+        next.MaxHigh = Ptx.Max(MaxHigh, high * unit);
         next.FactorLow = Ptx.Exp2(MaxLow - next.FromLow);
         next.FactorHigh = Ptx.Exp2(MaxHigh - next.FromHigh);
         return next;
     }
 
-    /// <summary>The larger of four lanes that share a row.</summary>
-    private static float OfQuad(float max)
+    /// <summary>The largest of the four lanes that share a row.</summary>
+    public static float OfQuad(float max)
     {
         max = Ptx.Max(max, Warp.ShuffleXor(max, 1));
         return Ptx.Max(max, Warp.ShuffleXor(max, 2));

@@ -76,6 +76,37 @@ internal static class ElementwiseKernels
         }
     }
 
+    /// <summary>One group for each token and as many of its elements as there are threads, tokens first.</summary>
+    [Kernel(256)]
+    public static void Append(
+        ArrayView<float> from, ArrayView<float> to, ArrayView<int> at, int tokens, int capacity, int width, int blocks, ArrayView<int> faults)
+    {
+        int token = Grid.IdxX / blocks, c = Grid.IdxX % blocks * Group.DimX + Group.IdxX, place = at[0] + token % tokens;
+        if (c < width)
+        {
+            if (place >= 0 && place < capacity)
+            {
+                to[((long)(token / tokens) * capacity + place) * width + c] = from[(long)token * width + c];
+            }
+            else
+            {
+                faults[0] = (int)IndexedOp.Append;
+            }
+        }
+    }
+
+    /// <summary>BF16 as it is.</summary>
+    [Kernel(256)]
+    public static void CopyNarrow(ArrayView<ushort> x, long xStride, ArrayView<ushort> output, long stride, int columns, int blocks)
+    {
+        long row = Grid.IdxX / blocks;
+        int column = Grid.IdxX % blocks * Group.DimX + Group.IdxX;
+        if (column < columns)
+        {
+            output[row * stride + column] = x[row * xStride + column];
+        }
+    }
+
     /// <summary>BF16 as fp32.</summary>
     [Kernel(256)]
     public static void Widen(ArrayView<ushort> x, long xStride, ArrayView<float> output, long stride, int columns, int blocks)

@@ -51,9 +51,9 @@ internal static class NormKernels
     /// <summary>Bytes of a row that a lane keeps.</summary>
     public const int HeldBytes = HeldFours * 16;
 
-    [Kernel(256, typeof(WarpTeam), typeof(AtOnce), Groups = 4)]
+    [Kernel(256, typeof(WarpTeam), typeof(AtOnce), Groups = 3)]
     [Kernel(256, typeof(WarpTeam), typeof(OneByOne), Groups = 2)]
-    [Kernel(256, typeof(GroupTeam), typeof(AtOnce), Groups = 4)]
+    [Kernel(256, typeof(GroupTeam), typeof(AtOnce), Groups = 3)]
     [Kernel(256, typeof(GroupTeam), typeof(OneByOne), Groups = 2)]
     public static void Normalize<TTeam, TAccess>(
         ArrayView<float> x, long xStride, int rows, int columns, int centred, float epsilon, ArrayView<float> gain, ArrayView<float> bias,

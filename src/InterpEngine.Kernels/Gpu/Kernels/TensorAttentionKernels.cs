@@ -86,11 +86,12 @@ internal static class TensorAttentionKernels
 
     /// <summary>
     /// Keys and values of all heads as the kernels below copy them: of each of the first <paramref name="keys"/> tokens of a sequence,
-    /// for each head, the key's chunks and then the value's, rounded and filled up with zeros. A thread a chunk.
+    /// for each head, the key's chunks and then the value's, rounded and filled up with zeros. A thread a chunk. Where
+    /// <paramref name="keyCount"/> has fewer tokens, the others are left out.
     /// </summary>
     [Kernel(256)]
     public static void Pack(
-        ArrayView<float> k, ArrayView<float> v, int capacity, int keys, int heads, int size, int valueSize, int keyChunks, int chunks,
+        ArrayView<float> k, ArrayView<float> v, ArrayView<int> keyCount, int capacity, int keys, int heads, int size, int valueSize, int keyChunks, int chunks,
         int alignedKeys, int alignedValues, long count, ArrayView<Bits4> packed)
     {
         BF16Tensor format = default;
@@ -100,6 +101,11 @@ internal static class TensorAttentionKernels
             long row = i / chunks, tokens = (long)keys * heads, sequence = row / tokens;
             long place = sequence * capacity * heads + row - sequence * tokens;
             int chunk = (int)(i - row * chunks);
+            if (keyCount.Length != 0 && row % tokens / heads >= keyCount[0])
+            {
+                return;
+            }
+
             packed[i] = chunk < keyChunks
                 ? format.Round(k, place * size, chunk, size, alignedKeys != 0)
                 : format.Round(v, place * valueSize, chunk - keyChunks, valueSize, alignedValues != 0);
@@ -117,7 +123,7 @@ internal static class TensorAttentionKernels
     [Kernel(Threads, typeof(Head256), typeof(Pair<Pair<Block64>>), typeof(SlopedScore), Groups = 2, DynamicBytes = LargestShared)]
     [Kernel(Threads, typeof(Head256), typeof(Pair<Pair<Block64>>), typeof(CappedScore), Groups = 2, DynamicBytes = LargestShared)]
     public static void Attend<THead, TChannels, TScore>(
-        ArrayView<float> q, ArrayView<Bits4> packed, ArrayView<int> sequences, ArrayView<float> slopes,
+        ArrayView<float> q, ArrayView<Bits4> packed, ArrayView<int> sequences, ArrayView<int> keyCount, ArrayView<float> slopes,
         ArrayView<float> sinks, ArrayView<float> statistics, ArrayView<float> z, ArrayView<ushort> zNarrow, int queries, int heads, int kvHeads, int size,
         int valueSize, int keys, int window, int causal, float scale, float cap, int stages, int aligned)
         where THead : struct, IHeadShape
@@ -127,6 +133,12 @@ internal static class TensorAttentionKernels
         THead head = default;
         TScore rule = default;
         TChannels channels = default;
+        int room = keys;
+        if (keyCount.Length != 0)
+        {
+            keys = keyCount[0];
+        }
+
         ArrayView<Bits4> shared = SharedMemory.GetDynamic<Bits4>();
         ArrayView<ScoreRow> rows = SharedMemory.Allocate<ScoreRow>(MostRows);
         ArrayView<Four> sums = SharedMemory.Allocate<Four>(Threads);
@@ -159,7 +171,7 @@ internal static class TensorAttentionKernels
 
         int keyChunks = head.Blocks * BlockChunks, chunks = keyChunks + channels.Chunks, stride = kvHeads * chunks;
         int stage = Rows<THead>() * keyChunks, stageChunks = TileKeys * chunks;
-        long from = (((long)batch * keys + key) * kvHeads + kvHead) * chunks;
+        long from = (((long)batch * room + key) * kvHeads + kvHead) * chunks;
         if (stages == 2)
         {
             Begin<THead, TChannels>(shared, stage, packed, from, stride, key, spans[0].Last, spans[0].End);
@@ -278,7 +290,7 @@ internal static class TensorAttentionKernels
         public int WholeFrom, WholeEnd;
     }
 
-    private static ScoreRow Row(
+    public static ScoreRow Row(
         int row, int shares, int kvHead, int batch, int begin, int end, int queries, int keys, int window, int causal, int heads,
         ArrayView<float> slopes, ArrayView<float> sinks)
     {
@@ -307,7 +319,7 @@ internal static class TensorAttentionKernels
             : long.MinValue;
 
     /// <summary>The first tile that a row from this one on may see.</summary>
-    private static int FirstKey(int row, int shares, int begin, int queries, int keys, int window)
+    public static int FirstKey(int row, int shares, int begin, int queries, int keys, int window)
     {
         int position = row / shares + keys - queries, reach = window > 0 ? window : keys;
         int first = IntrinsicMath.Max(begin, position - reach + 1);
@@ -315,7 +327,7 @@ internal static class TensorAttentionKernels
     }
 
     /// <summary>One past the last key that a row up to this one may see.</summary>
-    private static int LastKey(int row, int shares, int end, int queries, int keys, int window, int causal)
+    public static int LastKey(int row, int shares, int end, int queries, int keys, int window, int causal)
     {
         int query = IntrinsicMath.Min(row / shares, queries - 1), position = query + keys - queries;
         long reach = causal != 0 ? 1 : window > 0 ? window : keys;
@@ -473,21 +485,22 @@ internal static class TensorAttentionKernels
     }
 
     /// <summary>The sum of the four lanes that share a row.</summary>
-    private static float OfQuad(float sum)
+    public static float OfQuad(float sum)
     {
         sum += Warp.ShuffleXor(sum, 1);
         return sum + Warp.ShuffleXor(sum, 2);
     }
 
+    /// <summary>Adds the sink, and saves the maximum and the reciprocal of the sum where there is room for them.</summary>
     /// <returns>What the row's output is to be multiplied by.</returns>
-    private static float Finish(ScoreRow row, float max, float sum, ArrayView<float> statistics)
+    public static float Finish(ScoreRow row, float max, float sum, ArrayView<float> statistics)
     {
         bool seen = max > float.NegativeInfinity || Elementary.IsNaN(max);
         float largest = Ptx.Max(max, row.Sink), from = largest == float.NegativeInfinity ? 0 : largest;
         float factor = Ptx.Exp2(max - from);
         sum = Ptx.Fma(sum, factor, Ptx.Exp2(row.Sink - from));
         float reciprocal = seen ? 1 / sum : 0;
-        if ((Group.IdxX & 3) == 0 && row.Place >= 0)
+        if (statistics.Length != 0 && (Group.IdxX & 3) == 0 && row.Place >= 0)
         {
             statistics[2 * row.Place] = from;
             statistics[2 * row.Place + 1] = reciprocal;

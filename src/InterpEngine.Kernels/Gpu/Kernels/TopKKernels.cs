@@ -11,14 +11,28 @@ internal static class TopKKernels
     private const int Bins = 256;
     private const int MostThreads = 256;
 
-    /// <summary>A group for each row; the scratch for the chosen is [rows, k].</summary>
+    /// <summary>
+    /// A group for each row, or for each of several parts of a row as if they were rows; the scratch for the chosen has k elements for each.
+    /// </summary>
+    /// <param name="x">The rows.</param>
+    /// <param name="stride">Elements from one to the next.</param>
+    /// <param name="allColumns">Columns of a whole row.</param>
+    /// <param name="parts">How many parts a row has.</param>
+    /// <param name="k">How many are wanted of each part.</param>
+    /// <param name="names">What to call a column; its number where this is empty. Lies as x does, without gaps.</param>
+    /// <param name="values">[rows · parts, k].</param>
+    /// <param name="indices">[rows · parts, k].</param>
+    /// <param name="chosen">[rows · parts, k], for what is in between.</param>
     [Kernel(MostThreads)]
     public static void Select(
-        ArrayView<float> x, long stride, int columns, int k, ArrayView<float> values, ArrayView<int> indices, ArrayView<int> chosen)
+        ArrayView<float> x, long stride, int allColumns, int parts, int k, ArrayView<int> names, ArrayView<float> values,
+        ArrayView<int> indices, ArrayView<int> chosen)
     {
         ArrayView<int> counts = SharedMemory.Allocate<int>(Bins), found = SharedMemory.Allocate<int>(2);
         ArrayView<int> above = SharedMemory.Allocate<int>(MostThreads + 1), equal = SharedMemory.Allocate<int>(MostThreads + 1);
-        long row = Grid.IdxX * stride, to = (long)Grid.IdxX * k;
+        int part = Grid.IdxX % parts, first = (int)((long)part * allColumns / parts);
+        int columns = (int)((part + 1L) * allColumns / parts) - first;
+        long row = Grid.IdxX / parts * stride + first, to = (long)Grid.IdxX * k;
         int thread = Group.IdxX, threads = Group.DimX, wanted = k;
         uint prefix = 0, mask = 0;
         for (int shift = 24; shift >= 0; shift -= 8)
@@ -99,7 +113,7 @@ internal static class TopKKernels
                 if (nextEqual < wanted)
                 {
                     values[to + ahead + nextEqual] = x[row + i];
-                    indices[to + ahead + nextEqual] = i;
+                    indices[to + ahead + nextEqual] = Name(names, row, first, i);
                 }
 
                 nextEqual++;
@@ -120,7 +134,10 @@ internal static class TopKKernels
             }
 
             values[to + rank] = x[row + column];
-            indices[to + rank] = column;
+            indices[to + rank] = Name(names, row, first, column);
         }
     }
+
+    private static int Name(ArrayView<int> names, long row, int first, int column) =>
+        names.Length != 0 ? names[row + column] : first + column;
 }

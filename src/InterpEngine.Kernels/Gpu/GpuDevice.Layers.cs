@@ -77,6 +77,10 @@ public sealed partial class GpuDevice
         {
             TensorAttention.Run(this, in op);
         }
+        else if (TiledAttention.Accepts(in op))
+        {
+            TiledAttention.Run(this, in op);
+        }
         else if ((long)batch * queries * heads > 0)
         {
             Kernel<AttentionLauncher> kernel = Load<AttentionLauncher>(AttentionKernels.Attend);

@@ -79,10 +79,19 @@ public sealed partial class GpuDevice
 
     private void Select(in Matrix x, int parts, int k, Ints names, Tensor values, Tensor indices)
     {
+        int groups = Groups((long)x.Rows * parts);
+        if (k == 1)
+        {
+            var largest = Load<Action<Queue, Config, Floats, long, int, int, Ints, Floats, Ints>>(TopKKernels.Largest);
+            largest.Launch(
+                Stream, (groups, largest.Threads), View(x), x.Stride, x.Columns, parts, names, View<float>(values), View<int>(indices));
+            return;
+        }
+
         using Tensor chosen = Allocate(ElementType.I32, x.Rows * parts, k);
         var kernel = Load<Action<Queue, Config, Floats, long, int, int, int, Ints, Floats, Ints, Ints>>(TopKKernels.Select);
         kernel.Launch(
-            Stream, (Groups((long)x.Rows * parts), kernel.Threads), View(x), x.Stride, x.Columns, parts, k, names, View<float>(values),
+            Stream, (groups, kernel.Threads), View(x), x.Stride, x.Columns, parts, k, names, View<float>(values),
             View<int>(indices), View<int>(chosen));
     }
 

@@ -26,6 +26,9 @@ internal abstract class GpuPlatform : IDisposable
 
     public Accelerator Accelerator { get; }
 
+    /// <summary>Bytes that one op writes to read them again soon: an L2 cache of 40 MiB (A100) or 50 (H100) keeps them.</summary>
+    public virtual long CachedBytes => 32 << 20;
+
     /// <summary>Where work is queued.</summary>
     public virtual AcceleratorStream Stream { get; }
 

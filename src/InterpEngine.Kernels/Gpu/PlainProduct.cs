@@ -117,7 +117,7 @@ internal sealed class PlainProduct(GpuDevice device) : IProduct
     }
 
     /// <summary>The side of the largest square of threads in a group.</summary>
-    private static int Side(int threads) => (int)Math.Sqrt(threads);
+    public static int Side(int threads) => (int)Math.Sqrt(threads);
 
     private static int DivideUp(int a, int b) => (a + b - 1) / b;
 }

@@ -105,7 +105,7 @@ internal sealed class TensorProduct(GpuDevice device, bool tf32) : IProduct
         {
             Kernel<OneLauncher> few = device.Load<OneLauncher>(FewRowsKernels.One<TFormat>);
             few.Launch(
-                device.Stream, (Groups(DivideUp(columns, FewRowsKernels.Columns)), few.Threads), x.View, x.Stride, rows, inner * size,
+                device.Stream, Grid(DivideUp(columns, FewRowsKernels.Columns), few.Threads), x.View, x.Stride, rows, inner * size,
                 Columns(in op, weight), Stride(weight), columns, device.ViewOrEmpty(op.Bias), (int)op.Activation,
                 device.ViewOrEmpty(op.Multiply), op.Multiply?.Stride ?? 0, device.ViewOrEmpty(op.Residual), op.Residual?.Stride ?? 0,
                 device.ViewOrEmpty(op.Pre), op.Pre?.Stride ?? 0, device.ViewOrEmpty(op.Delta), op.Delta?.Stride ?? 0, output, narrow,
@@ -145,7 +145,7 @@ internal sealed class TensorProduct(GpuDevice device, bool tf32) : IProduct
 
         Kernel<TogetherLauncher> together = device.Load<TogetherLauncher>(FewRowsKernels.Together<TFormat>);
         together.Launch(
-            device.Stream, (Groups(items), together.Threads), x.View, x.Stride, a.Out.Rows, a.X.Columns * aWeight.Type.Size(),
+            device.Stream, Grid(items, together.Threads), x.View, x.Stride, a.Out.Rows, a.X.Columns * aWeight.Type.Size(),
             products.Length, paired ? 1 : 0,
             Columns(in a, aWeight), Stride(aWeight), a.Out.Columns, device.ViewOrEmpty(a.Bias), (int)a.Activation,
             device.ViewOrEmpty(a.Multiply), a.Multiply?.Stride ?? 0, aOut, aNarrow, a.Out.Stride,
@@ -165,8 +165,12 @@ internal sealed class TensorProduct(GpuDevice device, bool tf32) : IProduct
 
     private static long Stride(GpuWeight weight) => weight.Leading * weight.Type.Size() / TensorRows.ChunkBytes;
 
-    /// <summary>Groups that stay: two on each multiprocessor, if there is work for them.</summary>
-    private int Groups(int items) => Math.Min(items, 2 * device.Platform.Accelerator.NumMultiprocessors);
+    /// <summary>Groups that stay: as many as fit on the multiprocessors, if there is work for them.</summary>
+    private Config Grid(int items, int threads)
+    {
+        int most = FewRowsKernels.GroupsAtOnce * device.Platform.Accelerator.NumMultiprocessors;
+        return new Config(Math.Min(items, most), threads, SharedMemoryConfig.RequestDynamic<byte>(FewRowsKernels.SharedBytes));
+    }
 
     private static int DivideUp(int a, int b) => (a + b - 1) / b;
 }

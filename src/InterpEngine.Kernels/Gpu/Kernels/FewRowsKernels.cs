@@ -5,8 +5,8 @@ namespace InterpEngine.Kernels.Gpu.Kernels;
 
 /// <summary>
 /// Products of up to 16 rows on tensor cores, at the speed at which the weight comes from memory: what a step of a generation does. Groups
-/// stay and go from columns to columns; each warp makes one segment of K at a time, and the next segment is on its way while the sums of
-/// this one are added.
+/// stay and go from columns to columns; each warp makes one segment of K at a time, while the next one is copied to a place in shared
+/// memory that is its alone: every lane reads what it copied itself, so that nobody waits for anybody.
 /// </summary>
 internal static class FewRowsKernels
 {
@@ -19,16 +19,23 @@ internal static class FewRowsKernels
     /// <summary>Products that one launch makes.</summary>
     public const int MostProducts = 3;
 
+    /// <summary>Groups that fit on a multiprocessor.</summary>
+    public const int GroupsAtOnce = 3;
+
+    /// <summary>Bytes of shared memory: each warp's segments.</summary>
+    public const int SharedBytes = Warps * Stages * SegmentChunks * 16;
+
     private const int Threads = 256, Warps = Threads / 32;
     private const int Elements = MostRows * Columns;
     private const int BlockBytes = TensorProductKernels.BlockBytes, SegmentBlocks = TensorProductKernels.SegmentBlocks;
+    private const int Stages = 2, SegmentChunks = SegmentBlocks * 32;
 
     /// <summary>One product with all that may follow it.</summary>
-    [Kernel(Threads, typeof(BF16Tensor), Groups = 2)]
-    [Kernel(Threads, typeof(TF32Tensor), Groups = 2)]
+    [Kernel(Threads, typeof(BF16Tensor), Groups = GroupsAtOnce, DynamicBytes = SharedBytes)]
+    [Kernel(Threads, typeof(TF32Tensor), Groups = GroupsAtOnce, DynamicBytes = SharedBytes)]
     public static void One<TFormat>(
-        ArrayView<Bits4> x, long xStride, int rows, int innerBytes, ArrayView<Bits4> w, long wStride, int columns, ArrayView<float> bias, int activation, ArrayView<float> multiply,
-        long multiplyStride, ArrayView<float> residual, long residualStride, ArrayView<float> pre, long preStride,
+        ArrayView<Bits4> x, long xStride, int rows, int innerBytes, ArrayView<Bits4> w, long wStride, int columns, ArrayView<float> bias,
+        int activation, ArrayView<float> multiply, long multiplyStride, ArrayView<float> residual, long residualStride, ArrayView<float> pre, long preStride,
         ArrayView<float> delta, long deltaStride, ArrayView<float> output, ArrayView<ushort> narrow, long outputStride)
         where TFormat : struct, ITensorFormat
     {
@@ -59,8 +66,8 @@ internal static class FewRowsKernels
     /// Up to three products of one X. Where they are paired they have as many columns each, and a later one may read an earlier
     /// one's result: the same thread makes both.
     /// </summary>
-    [Kernel(Threads, typeof(BF16Tensor), Groups = 2)]
-    [Kernel(Threads, typeof(TF32Tensor), Groups = 2)]
+    [Kernel(Threads, typeof(BF16Tensor), Groups = GroupsAtOnce, DynamicBytes = SharedBytes)]
+    [Kernel(Threads, typeof(TF32Tensor), Groups = GroupsAtOnce, DynamicBytes = SharedBytes)]
     public static void Together<TFormat>(
         ArrayView<Bits4> x, long xStride, int rows, int innerBytes, int count, int paired,
         ArrayView<Bits4> w0, long wStride0, int columns0, ArrayView<float> bias0, int activation0, ArrayView<float> multiply0,
@@ -98,77 +105,138 @@ internal static class FewRowsKernels
         RowsOfX x, int innerBytes, Product first, Product second, Product third, int count, bool paired)
         where TFormat : struct, ITensorFormat
     {
-        ArrayView<float> sums = SharedMemory.Allocate<float>(Warps * Elements);
-        int thread = Group.IdxX, lane = thread & 31, warp = thread >> 5;
+        ArrayView<Bits4> shared = SharedMemory.GetDynamic<Bits4>();
+        ArrayView<float> sums = SharedMemory.Allocate<float>(2 * Warps * Elements);
+        int thread = Group.IdxX, warp = thread >> 5;
         int blocks = (innerBytes + BlockBytes - 1) / BlockBytes, segments = (blocks + SegmentBlocks - 1) / SegmentBlocks;
-
-        // Items are products' columns: all of the first product, then of the second, or with pairs those of all products together.
-        int tiles0 = DivideUp(first.Columns), tiles1 = DivideUp(second.Columns), tiles2 = DivideUp(third.Columns);
-        int items = paired || count == 1 ? tiles0 : count == 2 ? tiles0 + tiles1 : tiles0 + tiles1 + tiles2;
-        int item = Grid.IdxX, product = 0, segment = warp;
-        if (item >= items)
+        int own = warp * (Stages * SegmentChunks) + (thread & 31);
+        var plan = new Plan
         {
-            return;
+            Tiles0 = DivideUp(first.Columns),
+            Tiles1 = DivideUp(second.Columns),
+            Tiles2 = DivideUp(third.Columns),
+            Count = count,
+            Paired = paired,
+            Rounds = IntrinsicMath.Max(1, (segments + Warps - 1) / Warps),
+        };
+        var now = new Cursor { Item = Grid.IdxX };
+        Cursor ahead = now;
+        for (int stage = 0; stage < Stages; stage++)
+        {
+            Begin(shared, own + stage * SegmentChunks, plan, ahead, first, second, third, warp, segments, innerBytes);
+            ahead = ahead.Next(plan);
         }
 
-        int which = paired ? 0 : item < tiles0 ? 0 : item < tiles0 + tiles1 ? 1 : 2;
-        int tile = which == 0 ? item : which == 1 ? item - tiles0 : item - tiles0 - tiles1;
-        Segment next = Segment.Load(which == 0 ? first : which == 1 ? second : third, tile, segment, segments, innerBytes);
         float total = 0;
-        while (item < items)
+        int turn = 0;
+        while (now.Item < plan.Items)
         {
-            int nowWhich = which, nowTile = tile, nowSegment = segment, begin = segment - warp;
-            Segment now = next;
-
-            // The step after this one: more of K, the next of the paired products, or other columns.
-            segment += Warps;
-            if (segment - warp >= segments)
+            // Two places for sums: while some threads add those of this round, others write those of the next.
+            int segment = now.Round * Warps + warp, at = own + turn * SegmentChunks, place = turn * (Warps * Elements);
+            if (segment < segments)
             {
-                segment = warp;
-                product++;
-                if (!paired || product == count)
-                {
-                    product = 0;
-                    item += Grid.DimX;
-                }
-
-                which = paired ? product : item < tiles0 ? 0 : item < tiles0 + tiles1 ? 1 : 2;
-                tile = paired || which == 0 ? item : which == 1 ? item - tiles0 : item - tiles0 - tiles1;
-            }
-
-            if (item < items)
-            {
-                next = Segment.Load(which == 0 ? first : which == 1 ? second : third, tile, segment, segments, innerBytes);
+                Sum4 sum = Chain<TFormat>(shared, at, x, segment * SegmentBlocks, innerBytes);
+                int to = place + warp * Elements + (thread >> 2 & 7) * Columns + (thread & 3) * 2;
+                sums[to] = sum.X;
+                sums[to + 1] = sum.Y;
+                sums[to + 8 * Columns] = sum.Z;
+                sums[to + 8 * Columns + 1] = sum.W;
             }
             else
             {
-                Ptx.Otherwise();
+                Ptx.CpAsyncWaitAllButOne();
             }
 
-            if (nowSegment < segments)
-            {
-                Sum4 sum = now.Multiply<TFormat>(x, nowSegment * SegmentBlocks, innerBytes);
-                int at = warp * Elements + (lane >> 2) * Columns + (lane & 3) * 2;
-                sums[at] = sum.X;
-                sums[at + 1] = sum.Y;
-                sums[at + 8 * Columns] = sum.Z;
-                sums[at + 8 * Columns + 1] = sum.W;
-            }
-
+            Begin(shared, at, plan, ahead, first, second, third, warp, segments, innerBytes);
+            ahead = ahead.Next(plan);
             Group.Barrier();
-            int there = IntrinsicMath.Min(Warps, segments - begin);
-            for (int i = 0; i < there && thread < Elements; i++)
+            if (thread < Elements)
             {
-                total += sums[i * Elements + thread];
+                int there = IntrinsicMath.Min(Warps, segments - now.Round * Warps);
+                for (int i = 0; i < there; i++)
+                {
+                    total += sums[place + i * Elements + thread];
+                }
+
+                if (now.Round == plan.Rounds - 1)
+                {
+                    int which = now.Which(plan);
+                    Finish(
+                        which == 0 ? first : which == 1 ? second : third, total, thread / Columns,
+                        now.Tile(plan, which) * Columns + thread % Columns, x.Rows);
+                    total = 0;
+                }
             }
 
-            Group.Barrier();
-            if (begin + Warps >= segments)
+            now = now.Next(plan);
+            turn ^= 1;
+        }
+
+        Ptx.CpAsyncWaitAll();
+    }
+
+    /// <summary>Begins to copy a warp's segment of a step, as one group of copies; zeros past the end of K. Columns past the end are made of
+    /// the last one's numbers.</summary>
+    private static void Begin(
+        ArrayView<Bits4> shared, int to, Plan plan, Cursor step, Product first, Product second, Product third, int warp, int segments,
+        int innerBytes)
+    {
+        int segment = step.Round * Warps + warp;
+        if (step.Item < plan.Items && segment < segments)
+        {
+            int which = step.Which(plan), lane = Group.IdxX & 31;
+            ArrayView<Bits4> w = which == 0 ? first.W : which == 1 ? second.W : third.W;
+            long stride = which == 0 ? first.WStride : which == 1 ? second.WStride : third.WStride;
+            int columns = which == 0 ? first.Columns : which == 1 ? second.Columns : third.Columns;
+            int column = IntrinsicMath.Min(step.Tile(plan, which) * Columns + (lane >> 2), columns - 1);
+            int chunk = segment * (SegmentBlocks * 4) + (lane & 3), bytes = innerBytes - chunk * 16;
+            long from = column * stride + chunk;
+            for (int block = 0; block < SegmentBlocks; block++)
             {
-                Finish(nowWhich == 0 ? first : nowWhich == 1 ? second : third, total, thread / Columns, nowTile * Columns + thread % Columns, x.Rows);
-                total = 0;
+                int count = IntrinsicMath.Clamp(bytes - block * BlockBytes, 0, 16);
+                Ptx.CpAsync16(
+                    ref shared.Cast<uint>()[(to + block * 32) * 4], ref w.Cast<uint>()[count > 0 ? (from + block * 4) * 4 : 0], count);
             }
         }
+
+        Ptx.CpAsyncCommit();
+    }
+
+    /// <summary>A segment's chain for 16 rows, once its copy is there. A block that is not there has no part in it.</summary>
+    private static Sum4 Chain<TFormat>(ArrayView<Bits4> shared, int at, RowsOfX x, int block, int innerBytes)
+        where TFormat : struct, ITensorFormat
+    {
+        TFormat format = default;
+        Sum4 sum = default;
+        int lane = Group.IdxX & 31, row = lane >> 2, chunk = block * 4 + (lane & 3);
+        if (x.Rows <= 8 && (block + SegmentBlocks) * BlockBytes <= innerBytes)
+        {
+            // X is on its way while the copy is waited for.
+            Bits4 x0 = x.Chunk(row, chunk, true), x1 = x.Chunk(row, chunk + 4, true);
+            Bits4 x2 = x.Chunk(row, chunk + 8, true), x3 = x.Chunk(row, chunk + 12, true);
+            Bits4 x4 = x.Chunk(row, chunk + 16, true), x5 = x.Chunk(row, chunk + 20, true);
+            Bits4 x6 = x.Chunk(row, chunk + 24, true), x7 = x.Chunk(row, chunk + 28, true);
+            Ptx.CpAsyncWaitAllButOne();
+            sum = format.Multiply(sum, TensorRowKernels.Operand(x0, default), shared[at]);
+            sum = format.Multiply(sum, TensorRowKernels.Operand(x1, default), shared[at + 32]);
+            sum = format.Multiply(sum, TensorRowKernels.Operand(x2, default), shared[at + 64]);
+            sum = format.Multiply(sum, TensorRowKernels.Operand(x3, default), shared[at + 96]);
+            sum = format.Multiply(sum, TensorRowKernels.Operand(x4, default), shared[at + 128]);
+            sum = format.Multiply(sum, TensorRowKernels.Operand(x5, default), shared[at + 160]);
+            sum = format.Multiply(sum, TensorRowKernels.Operand(x6, default), shared[at + 192]);
+            return format.Multiply(sum, TensorRowKernels.Operand(x7, default), shared[at + 224]);
+        }
+
+        Ptx.CpAsyncWaitAllButOne();
+        for (int i = 0; i < SegmentBlocks && (block + i) * BlockBytes < innerBytes; i++)
+        {
+            bool there = (chunk + i * 4) * 16 < innerBytes;
+            Both<Bits4> operand = TensorRowKernels.Operand(
+                x.Chunk(row, chunk + i * 4, there), x.Chunk(row + 8, chunk + i * 4, there));
+            sum = format.Multiply(sum, operand, shared[at + i * 32]);
+        }
+
+        return sum;
     }
 
     private static void Finish(Product product, float total, int row, int column, int rows)
@@ -213,90 +281,48 @@ internal static class FewRowsKernels
         public long MultiplyStride, ResidualStride, PreStride, DeltaStride, OutputStride;
     }
 
-    /// <summary>A lane's chunks of a segment of eight columns.</summary>
-    private struct Segment
+    /// <summary>What all of a launch's groups do together.</summary>
+    private struct Plan
     {
-        private Bits4 _0, _1, _2, _3, _4, _5, _6, _7;
+        public int Tiles0, Tiles1, Tiles2, Count;
 
-        /// <summary>Begins to load one; zeros behind the last block. Columns past the end are made of the last one's numbers.</summary>
-        public static Segment Load(Product product, int tile, int segment, int segments, int innerBytes)
+        /// <summary>Rounds in which the warps get through K.</summary>
+        public int Rounds;
+
+        public bool Paired;
+
+        /// <summary>Columns of products: all of the first product, then of the second; or with pairs those of all products together.</summary>
+        public readonly int Items =>
+            Paired || Count == 1 ? Tiles0 : Count == 2 ? Tiles0 + Tiles1 : Tiles0 + Tiles1 + Tiles2;
+    }
+
+    /// <summary>A step of a group: one round of one product's columns.</summary>
+    private struct Cursor
+    {
+        public int Item, Product, Round;
+
+        public readonly Cursor Next(Plan plan)
         {
-            Segment loaded = default;
-            if (segment < segments)
+            Cursor next = this;
+            next.Round++;
+            if (next.Round == plan.Rounds)
             {
-                int lane = Group.IdxX & 31, column = IntrinsicMath.Min(tile * Columns + (lane >> 2), product.Columns - 1);
-                int chunk = segment * (SegmentBlocks * 4) + (lane & 3), bytes = innerBytes - chunk * 16;
-                long at = column * product.WStride + chunk;
-                loaded._0 = Chunk(product.W, at, bytes);
-                loaded._1 = Chunk(product.W, at + 4, bytes - 64);
-                loaded._2 = Chunk(product.W, at + 8, bytes - 128);
-                loaded._3 = Chunk(product.W, at + 12, bytes - 192);
-                loaded._4 = Chunk(product.W, at + 16, bytes - 256);
-                loaded._5 = Chunk(product.W, at + 20, bytes - 320);
-                loaded._6 = Chunk(product.W, at + 24, bytes - 384);
-                loaded._7 = Chunk(product.W, at + 28, bytes - 448);
-            }
-
-            return loaded;
-        }
-
-        /// <summary>The segment's chain for 16 rows. A block that is not there has no part in it.</summary>
-        public readonly Sum4 Multiply<TFormat>(RowsOfX x, int block, int innerBytes) where TFormat : struct, ITensorFormat
-        {
-            Sum4 sum = default;
-            sum = Add<TFormat>(sum, x, block, innerBytes, _0);
-            sum = Add<TFormat>(sum, x, block + 1, innerBytes, _1);
-            sum = Add<TFormat>(sum, x, block + 2, innerBytes, _2);
-            sum = Add<TFormat>(sum, x, block + 3, innerBytes, _3);
-            sum = Add<TFormat>(sum, x, block + 4, innerBytes, _4);
-            sum = Add<TFormat>(sum, x, block + 5, innerBytes, _5);
-            sum = Add<TFormat>(sum, x, block + 6, innerBytes, _6);
-            return Add<TFormat>(sum, x, block + 7, innerBytes, _7);
-        }
-
-        private static Sum4 Add<TFormat>(Sum4 sum, RowsOfX x, int block, int innerBytes, Bits4 w) where TFormat : struct, ITensorFormat
-        {
-            TFormat format = default;
-            if (block * BlockBytes < innerBytes)
-            {
-                int lane = Group.IdxX & 31, row = lane >> 2, chunk = block * 4 + (lane & 3), bytes = innerBytes - chunk * 16;
-                if ((block + 1) * BlockBytes > innerBytes)
+                next.Round = 0;
+                next.Product++;
+                if (!plan.Paired || next.Product == plan.Count)
                 {
-                    w = Keep(w, bytes);
+                    next.Product = 0;
+                    next.Item += Grid.DimX;
                 }
-
-                Bits4 low = x.Chunk(row, chunk, bytes > 0), high = default;
-                if (x.Rows > 8)
-                {
-                    high = x.Chunk(row + 8, chunk, bytes > 0);
-                }
-
-                sum = format.Multiply(sum, TensorRowKernels.Operand(low, high), w);
             }
 
-            return sum;
+            return next;
         }
 
-        private static Bits4 Chunk(ArrayView<Bits4> w, long index, int bytes)
-        {
-            Bits4 bits = default;
-            if (bytes > 0)
-            {
-                bits = w[index];
-            }
+        public readonly int Which(Plan plan) =>
+            plan.Paired ? Product : Item < plan.Tiles0 ? 0 : Item < plan.Tiles0 + plan.Tiles1 ? 1 : 2;
 
-            return bits;
-        }
-
-        /// <summary>Only some bytes of a chunk, as <see cref="Ptx.CpAsync16"/> copies it. Not while it is loaded: that would wait for it.</summary>
-        private static Bits4 Keep(Bits4 bits, int bytes) => new()
-        {
-            X = Keep(bits.X, bytes),
-            Y = Keep(bits.Y, bytes - 4),
-            Z = Keep(bits.Z, bytes - 8),
-            W = Keep(bits.W, bytes - 12),
-        };
-
-        private static uint Keep(uint bits, int bytes) => bytes >= 4 ? bits : bytes == 2 ? bits & 0xffff : 0;
+        public readonly int Tile(Plan plan, int which) =>
+            plan.Paired || which == 0 ? Item : which == 1 ? Item - plan.Tiles0 : Item - plan.Tiles0 - plan.Tiles1;
     }
 }

@@ -1,14 +1,18 @@
 using ILGPU;
+using ILGPU.Algorithms;
+using ILGPU.Algorithms.ScanReduceOperations;
 
 namespace InterpEngine.Kernels.Gpu.Kernels;
 
 /// <summary>
-/// The k largest of each row by radix selection: four rounds of counting find the k-th largest and how many of its equals belong;
+/// The k largest of each row by radix selection: three rounds of counting find the k-th largest and how many of its equals belong;
 /// each thread then collects from columns of its own, in order, so that the lower index wins without any race.
 /// </summary>
 internal static class TopKKernels
 {
-    private const int Bins = 256;
+    // 32 bits in three rounds of 11, 11 and 10: the first has the exponent and two bits more, so that the numbers of a row, which
+    // are close to each other, are counted in different places.
+    private const int Bits = 11, Bins = 1 << Bits;
     private const int MostThreads = 256;
 
     /// <summary>
@@ -29,14 +33,13 @@ internal static class TopKKernels
         ArrayView<int> indices, ArrayView<int> chosen)
     {
         ArrayView<int> counts = SharedMemory.Allocate<int>(Bins), found = SharedMemory.Allocate<int>(2);
-        ArrayView<int> above = SharedMemory.Allocate<int>(MostThreads + 1), equal = SharedMemory.Allocate<int>(MostThreads + 1);
-        int part = Grid.IdxX % parts, first = (int)((long)part * allColumns / parts);
-        int columns = (int)((part + 1L) * allColumns / parts) - first;
+        int first = First(Grid.IdxX % parts, parts, allColumns), columns = First(Grid.IdxX % parts + 1, parts, allColumns) - first;
         long row = Grid.IdxX / parts * stride + first, to = (long)Grid.IdxX * k;
         int thread = Group.IdxX, threads = Group.DimX, wanted = k;
         uint prefix = 0, mask = 0;
-        for (int shift = 24; shift >= 0; shift -= 8)
+        for (int shift = 32 - Bits; shift > -Bits; shift -= Bits)
         {
+            int down = IntrinsicMath.Max(shift, 0);
             for (int bin = thread; bin < Bins; bin += threads)
             {
                 counts[bin] = 0;
@@ -48,27 +51,15 @@ internal static class TopKKernels
                 uint key = Elementary.Order(x[row + i]);
                 if ((key & mask) == prefix)
                 {
-                    Atomic.Add(ref counts[(int)(key >> shift & 255)], 1);
+                    Atomic.Add(ref counts[(int)(key >> down & (Bins - 1))], 1);
                 }
             }
 
             Group.Barrier();
-            if (thread == 0)
-            {
-                int bin = Bins - 1, left = wanted;
-                while (bin > 0 && counts[bin] < left)
-                {
-                    left -= counts[bin];
-                    bin--;
-                }
-
-                found[0] = bin;
-                found[1] = left;
-            }
-
+            Find(counts, wanted, found);
             Group.Barrier();
-            prefix |= (uint)found[0] << shift;
-            mask |= 255u << shift;
+            prefix |= (uint)found[0] << down;
+            mask |= (uint)(Bins - 1) << down;
             wanted = found[1];
             Group.Barrier();
         }
@@ -84,22 +75,7 @@ internal static class TopKKernels
             same += key == prefix ? 1 : 0;
         }
 
-        above[thread + 1] = larger;
-        equal[thread + 1] = same;
-        Group.Barrier();
-        if (thread == 0)
-        {
-            above[0] = 0;
-            equal[0] = 0;
-            for (int i = 0; i < threads; i++)
-            {
-                above[i + 1] += above[i];
-                equal[i + 1] += equal[i];
-            }
-        }
-
-        Group.Barrier();
-        int ahead = k - wanted, next = above[thread], nextEqual = equal[thread];
+        int ahead = k - wanted, next = Before(larger), nextEqual = Before(same);
         for (int i = start; i < end; i++)
         {
             uint key = Elementary.Order(x[row + i]);
@@ -136,6 +112,63 @@ internal static class TopKKernels
             values[to + rank] = x[row + column];
             indices[to + rank] = Name(names, row, first, column);
         }
+    }
+
+    /// <summary>The largest alone, a group for each row or part of a row as in <see cref="Select"/>.</summary>
+    [Kernel(MostThreads)]
+    public static void Largest(
+        ArrayView<float> x, long stride, int allColumns, int parts, ArrayView<int> names, ArrayView<float> values, ArrayView<int> indices)
+    {
+        ArrayView<ulong> scratch = SharedMemory.Allocate<ulong>(GroupTree.Scratch);
+        int first = First(Grid.IdxX % parts, parts, allColumns), columns = First(Grid.IdxX % parts + 1, parts, allColumns) - first;
+        long row = Grid.IdxX / parts * stride + first;
+        ulong best = 0;
+        for (int i = Group.IdxX; i < columns; i += Group.DimX)
+        {
+            best = IntrinsicMath.Max(best, (ulong)Elementary.Order(x[row + i]) << 32 | (uint)(int.MaxValue - i));
+        }
+
+        best = GroupTree.Max(best, scratch);
+        if (Group.IdxX == 0)
+        {
+            int column = int.MaxValue - (int)(best & 0xffffffffu);
+            values[Grid.IdxX] = x[row + column];
+            indices[Grid.IdxX] = Name(names, row, first, column);
+        }
+    }
+
+    private static int First(int part, int parts, int columns) => (int)((long)part * columns / parts);
+
+    /// <summary>The bin of the wanted-th largest, and how many of that bin are wanted.</summary>
+    private static void Find(ArrayView<int> counts, int wanted, ArrayView<int> found)
+    {
+        // Thread t has the t-th highest of the group's shares of the bins.
+        int share = Bins / Group.DimX, top = Bins - 1 - Group.IdxX * share, own = 0;
+        for (int i = 0; i < share; i++)
+        {
+            own += counts[top - i];
+        }
+
+        int left = wanted - Before(own);
+        if (left > 0 && left <= own)
+        {
+            int bin = top;
+            while (counts[bin] < left)
+            {
+                left -= counts[bin];
+                bin--;
+            }
+
+            found[0] = bin;
+            found[1] = left;
+        }
+    }
+
+    /// <summary>The sum of what the threads before this one have.</summary>
+    private static int Before(int own)
+    {
+        Group.Barrier(); // two scans in a row share their memory
+        return GroupExtensions.ExclusiveScan<int, AddInt32>(own);
     }
 
     private static int Name(ArrayView<int> names, long row, int first, int column) =>

@@ -24,7 +24,7 @@ public sealed partial class GpuDevice
     {
         // How wide a row is decides how its sums are made, and nothing else may.
         int warp = _platform.Accelerator.WarpSize;
-        bool byWarps = op.X.Columns * sizeof(float) <= warp * NormKernels.HeldBytes;
+        bool byWarps = op.X.Columns * sizeof(float) <= warp * NormKernels.MostOfLane;
         bool aligned = AreAligned(op.Gain, op.Bias)
             && IsAligned(op.X.Columns, op.X, op.GivenNormalized, op.Normalized, op.Residual, op.Delta, op.Out);
         Kernel<NormLauncher> kernel = (byWarps, aligned) switch

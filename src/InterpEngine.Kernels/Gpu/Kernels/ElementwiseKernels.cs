@@ -2,10 +2,10 @@ using ILGPU;
 
 namespace InterpEngine.Kernels.Gpu.Kernels;
 
-/// <summary>A function of an element x, its neighbour y and two parameters; y is 0 where the second matrix is not given.</summary>
+/// <summary>A function of elements x, their neighbours y and two parameters; y is 0 where the second matrix is not given.</summary>
 internal interface IElementFunction
 {
-    float At(float x, float y, float p, float q);
+    Four At(Four x, Four y, float p, float q);
 }
 
 /// <summary>Ops that make each element from its neighbours at the same place.</summary>
@@ -59,13 +59,7 @@ internal static class ElementwiseKernels
             b = access.Load(y, row * yStride + column, count);
         }
 
-        var result = new Four
-        {
-            A = function.At(a.A, b.A, p, q),
-            B = function.At(a.B, b.B, p, q),
-            C = function.At(a.C, b.C, p, q),
-            D = function.At(a.D, b.D, p, q),
-        };
+        Four result = function.At(a, b, p, q);
         if (narrow.Length != 0)
         {
             access.Store(narrow, row * stride + column, result, count);
@@ -150,52 +144,75 @@ internal static class ElementwiseKernels
 
     public readonly struct Sum : IElementFunction
     {
-        public float At(float x, float y, float p, float q) => x + y;
+        public Four At(Four x, Four y, float p, float q) => Four.Sum(x, y);
     }
 
     public readonly struct Product : IElementFunction
     {
-        public float At(float x, float y, float p, float q) => x * p;
+        public Four At(Four x, Four y, float p, float q) => x.Times(p);
     }
 
     public readonly struct SoftCap : IElementFunction
     {
-        public float At(float x, float y, float p, float q) => p * Elementary.Tanh(x / p);
+        public Four At(Four x, Four y, float p, float q) => new()
+        {
+            A = p * Elementary.Tanh(x.A / p),
+            B = p * Elementary.Tanh(x.B / p),
+            C = p * Elementary.Tanh(x.C / p),
+            D = p * Elementary.Tanh(x.D / p),
+        };
     }
 
     public readonly struct Clamp : IElementFunction
     {
-        public float At(float x, float y, float p, float q) => x < -p ? -p : x > p ? p : x;
+        public Four At(Four x, Four y, float p, float q) => new()
+        {
+            A = Between(x.A, -p, p),
+            B = Between(x.B, -p, p),
+            C = Between(x.C, -p, p),
+            D = Between(x.D, -p, p),
+        };
     }
 
     public readonly struct First : IElementFunction
     {
-        public float At(float x, float y, float p, float q) => x;
+        public Four At(Four x, Four y, float p, float q) => x;
     }
 
     public readonly struct Constant : IElementFunction
     {
-        public float At(float x, float y, float p, float q) => p;
+        public Four At(Four x, Four y, float p, float q) => new() { A = p, B = p, C = p, D = p };
     }
 
     /// <summary>p is the activation's number.</summary>
     public readonly struct Activated : IElementFunction
     {
-        public float At(float x, float y, float p, float q) => Elementary.Activate((int)p, x);
+        public Four At(Four x, Four y, float p, float q) => Elementary.Activate((int)p, x);
     }
 
     public readonly struct ActivatedTimes : IElementFunction
     {
-        public float At(float x, float y, float p, float q) => Elementary.Activate((int)p, x) * y;
+        public Four At(Four x, Four y, float p, float q) => Four.Product(Elementary.Activate((int)p, x), y);
     }
 
     /// <summary>x is the gate, p the limit and q alpha.</summary>
     public readonly struct ClampedSwiglu : IElementFunction
     {
-        public float At(float x, float y, float p, float q)
+        public Four At(Four x, Four y, float p, float q) => new()
         {
-            float gate = x > p ? p : x, up = y < -p ? -p : y > p ? p : y;
-            return gate * Elementary.Sigmoid(q * gate) * (up + 1);
+            A = One(x.A, y.A, p, q),
+            B = One(x.B, y.B, p, q),
+            C = One(x.C, y.C, p, q),
+            D = One(x.D, y.D, p, q),
+        };
+
+        private static float One(float x, float y, float p, float q)
+        {
+            float gate = x > p ? p : x;
+            return gate * Elementary.Sigmoid(q * gate) * (Between(y, -p, p) + 1);
         }
     }
+
+    /// <summary>NaN stays.</summary>
+    private static float Between(float x, float low, float high) => x < low ? low : x > high ? high : x;
 }

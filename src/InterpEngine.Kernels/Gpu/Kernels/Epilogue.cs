@@ -77,14 +77,7 @@ internal static class Epilogue
             access.Store(pre, row * preStride + column, four, count);
         }
 
-        if (activation != (int)Activation.None)
-        {
-            four.A = Elementary.Activate(activation, four.A);
-            four.B = Elementary.Activate(activation, four.B);
-            four.C = Elementary.Activate(activation, four.C);
-            four.D = Elementary.Activate(activation, four.D);
-        }
-
+        four = Elementary.Activate(activation, four);
         if (multiply.Length != 0)
         {
             four = Four.Product(four, with);

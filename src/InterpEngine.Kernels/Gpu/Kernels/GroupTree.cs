@@ -24,6 +24,14 @@ internal static class GroupTree
 
     public static float Sum(float value, ArrayView<float> scratch)
     {
+        float sum = SumOnce(value, scratch);
+        Group.Barrier();
+        return sum;
+    }
+
+    /// <summary>With scratch memory that is not written again.</summary>
+    public static float SumOnce(float value, ArrayView<float> scratch)
+    {
         Publish(SumOfWarp(value), scratch);
         float sum = scratch[0];
         for (int warp = 1; warp < Group.DimX / Warp.WarpSize; warp++)
@@ -31,7 +39,6 @@ internal static class GroupTree
             sum += scratch[warp];
         }
 
-        Group.Barrier();
         return sum;
     }
 

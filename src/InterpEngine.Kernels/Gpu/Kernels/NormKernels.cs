@@ -12,7 +12,7 @@ internal interface ITeam
 
     long Row { get; }
 
-    /// <summary>The sum over all lanes, in one order, for all of them.</summary>
+    /// <summary>The sum over all lanes, in one order, for all of them. Each sum has scratch memory of its own.</summary>
     float Sum(float value, ArrayView<float> scratch);
 }
 
@@ -37,24 +37,22 @@ internal readonly struct GroupTeam : ITeam
 
     public long Row => Grid.IdxX;
 
-    public float Sum(float value, ArrayView<float> scratch) => GroupTree.Sum(value, scratch);
+    public float Sum(float value, ArrayView<float> scratch) => GroupTree.SumOnce(value, scratch);
 }
 
 /// <summary>
-/// Layer norm and RMS norm. A lane has every so-manieth four neighbours of a row, the first eight of them in registers: rows of up to
-/// <see cref="HeldBytes"/> for each lane are read once.
+/// Layer norm and RMS norm. A lane has every so-manieth four neighbours of a row, and reads them anew for each pass, from the nearest cache:
+/// rows in registers would be no faster, and the code many times as long.
 /// </summary>
 internal static class NormKernels
 {
-    private const int HeldFours = 8;
+    /// <summary>Bytes for each lane of the widest row that one warp makes.</summary>
+    public const int MostOfLane = 128;
 
-    /// <summary>Bytes of a row that a lane keeps.</summary>
-    public const int HeldBytes = HeldFours * 16;
-
-    [Kernel(256, typeof(WarpTeam), typeof(AtOnce), Groups = 3)]
-    [Kernel(256, typeof(WarpTeam), typeof(OneByOne), Groups = 2)]
-    [Kernel(256, typeof(GroupTeam), typeof(AtOnce), Groups = 3)]
-    [Kernel(256, typeof(GroupTeam), typeof(OneByOne), Groups = 2)]
+    [Kernel(256, typeof(WarpTeam), typeof(AtOnce), Groups = 6)]
+    [Kernel(256, typeof(WarpTeam), typeof(OneByOne), Groups = 4)]
+    [Kernel(256, typeof(GroupTeam), typeof(AtOnce), Groups = 6)]
+    [Kernel(256, typeof(GroupTeam), typeof(OneByOne), Groups = 4)]
     public static void Normalize<TTeam, TAccess>(
         ArrayView<float> x, long xStride, int rows, int columns, int centred, float epsilon, ArrayView<float> gain, ArrayView<float> bias,
         ArrayView<float> givenScale, ArrayView<float> given, long givenStride, ArrayView<float> scaleOut, ArrayView<float> normalized,
@@ -65,7 +63,7 @@ internal static class NormKernels
     {
         TTeam team = default;
         TAccess access = default;
-        ArrayView<float> scratch = SharedMemory.Allocate<float>(GroupTree.Scratch);
+        ArrayView<float> ofSums = SharedMemory.Allocate<float>(GroupTree.Scratch), ofSquares = SharedMemory.Allocate<float>(GroupTree.Scratch);
         bool isGiven = given.Length != 0;
         int first = team.Lane * 4, step = team.Lanes * 4;
         long row = team.Row;
@@ -76,20 +74,18 @@ internal static class NormKernels
 
         long from = isGiven ? row * givenStride : row * xStride;
         ArrayView<float> source = isGiven ? given : x;
-        Held held = Held.Load<TAccess>(source, from, first, step, columns);
         float mean = 0, factor = 1;
         if (!isGiven)
         {
             if (centred != 0)
             {
-                float sum = held.Sum();
-                for (int i = first + HeldFours * step; i < columns; i += step)
+                float sum = 0;
+                for (int i = first; i < columns; i += step)
                 {
                     sum = Add(sum, access.Load(source, from + i, columns - i));
                 }
 
-                mean = team.Sum(sum, scratch) / columns;
-                held = held.Centre(mean, first, step, columns);
+                mean = team.Sum(sum, ofSums) / columns;
             }
 
             float scale;
@@ -99,13 +95,13 @@ internal static class NormKernels
             }
             else
             {
-                float squares = held.Squares();
-                for (int i = first + HeldFours * step; i < columns; i += step)
+                float squares = 0;
+                for (int i = first; i < columns; i += step)
                 {
                     squares = AddSquares(squares, Centred(access.Load(source, from + i, columns - i), mean, columns - i));
                 }
 
-                scale = MathF.Sqrt(team.Sum(squares, scratch) / columns + epsilon);
+                scale = MathF.Sqrt(team.Sum(squares, ofSquares) / columns + epsilon);
             }
 
             if (scaleOut.Length != 0 && team.Lane == 0)
@@ -132,8 +128,7 @@ internal static class NormKernels
             Factor = factor,
             Columns = columns,
         };
-        held.Finish<TAccess>(steps, first, step);
-        for (int i = first + HeldFours * step; i < columns; i += step)
+        for (int i = first; i < columns; i += step)
         {
             steps.Finish<TAccess>(Centred(access.Load(source, from + i, columns - i), mean, columns - i), i);
         }
@@ -167,11 +162,6 @@ internal static class NormKernels
         {
             TAccess access = default;
             int count = Columns - column;
-            if (count <= 0)
-            {
-                return;
-            }
-
             four = four.Times(Factor);
             if (Normalized.Length != 0)
             {
@@ -208,60 +198,6 @@ internal static class NormKernels
             {
                 access.Store(Narrow, OutputRow + column, four, count);
             }
-        }
-    }
-
-    /// <summary>A lane's first eight fours.</summary>
-    private struct Held
-    {
-        private Four _0, _1, _2, _3, _4, _5, _6, _7;
-
-        public static Held Load<TAccess>(ArrayView<float> x, long row, int first, int step, int columns) where TAccess : struct, IAccess
-        {
-            TAccess access = default;
-            return new Held
-            {
-                _0 = access.Load(x, row + first, columns - first),
-                _1 = access.Load(x, row + first + step, columns - first - step),
-                _2 = access.Load(x, row + first + 2 * step, columns - first - 2 * step),
-                _3 = access.Load(x, row + first + 3 * step, columns - first - 3 * step),
-                _4 = access.Load(x, row + first + 4 * step, columns - first - 4 * step),
-                _5 = access.Load(x, row + first + 5 * step, columns - first - 5 * step),
-                _6 = access.Load(x, row + first + 6 * step, columns - first - 6 * step),
-                _7 = access.Load(x, row + first + 7 * step, columns - first - 7 * step),
-            };
-        }
-
-        public readonly Held Centre(float mean, int first, int step, int columns) => new()
-        {
-            _0 = Centred(_0, mean, columns - first),
-            _1 = Centred(_1, mean, columns - first - step),
-            _2 = Centred(_2, mean, columns - first - 2 * step),
-            _3 = Centred(_3, mean, columns - first - 3 * step),
-            _4 = Centred(_4, mean, columns - first - 4 * step),
-            _5 = Centred(_5, mean, columns - first - 5 * step),
-            _6 = Centred(_6, mean, columns - first - 6 * step),
-            _7 = Centred(_7, mean, columns - first - 7 * step),
-        };
-
-        public readonly float Sum() => Add(Add(Add(Add(Add(Add(Add(Add(0, _0), _1), _2), _3), _4), _5), _6), _7);
-
-        public readonly float Squares()
-        {
-            float sum = AddSquares(AddSquares(AddSquares(AddSquares(0, _0), _1), _2), _3);
-            return AddSquares(AddSquares(AddSquares(AddSquares(sum, _4), _5), _6), _7);
-        }
-
-        public readonly void Finish<TAccess>(Steps steps, int first, int step) where TAccess : struct, IAccess
-        {
-            steps.Finish<TAccess>(_0, first);
-            steps.Finish<TAccess>(_1, first + step);
-            steps.Finish<TAccess>(_2, first + 2 * step);
-            steps.Finish<TAccess>(_3, first + 3 * step);
-            steps.Finish<TAccess>(_4, first + 4 * step);
-            steps.Finish<TAccess>(_5, first + 5 * step);
-            steps.Finish<TAccess>(_6, first + 6 * step);
-            steps.Finish<TAccess>(_7, first + 7 * step);
         }
     }
 }

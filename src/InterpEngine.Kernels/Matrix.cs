@@ -18,6 +18,9 @@ public readonly record struct Matrix(Tensor Tensor, long Offset, int Rows, int C
         return new(tensor, 0, checked((int)tensor.Shape.Rows), tensor.Shape.Columns, tensor.Shape.Columns);
     }
 
+    /// <summary>Some of the columns.</summary>
+    internal Matrix Slice(int firstColumn, int columns) => this with { Offset = Offset + firstColumn, Columns = columns };
+
     /// <summary>Address of the first row.</summary>
     public nint Address => Tensor.Address + (nint)(Offset * Tensor.Type.Size());
 

@@ -80,7 +80,7 @@ internal sealed class CublasLtProduct : IProduct
         lock (_turn)
         {
             _platform.Accelerator.Bind();
-            return _products.Serves(new LtFamily(TypeOf(weight), inner, columns, weight.Leading));
+            return _products.Serves(FamilyOf(weight, inner, columns));
         }
     }
 
@@ -128,22 +128,33 @@ internal sealed class CublasLtProduct : IProduct
     /// <param name="xStride">Elements from one of them to the next.</param>
     private void Run(in MatMul op, GpuWeight weight, nint x, long xStride)
     {
-        long columns = (op.Out.Columns + 3L) / 4 * 4, first = op.ColumnStart * weight.Leading + op.InnerStart;
-        var product = new LtProduct(
-            TypeOf(weight), x, xStride, weight.Address + (nint)(first * weight.Type.Size()), weight.Leading, op.Out.Address, op.Out.Stride,
-            op.Out.Rows, op.X.Columns, op.Out.Columns);
+        int columns = op.Out.Columns;
+        long first = op.ColumnStart * weight.Leading + op.InnerStart;
         lock (_turn)
         {
             _platform.Accelerator.Bind();
+            LtFamily family = FamilyOf(weight, op.X.Columns, columns);
+            var product = new LtProduct(
+                family, x, xStride, weight.Address + (nint)(first * weight.Type.Size()), op.Out.Address, op.Out.Stride, op.Out.Rows, columns);
             if (TensorRows.AreAligned(op.Out) && Fused(in op, product) is { } fused)
             {
                 _products.Run(fused, _platform.StreamHandle);
                 return;
             }
 
-            using Tensor sums = _device.Allocate(ElementType.F32, op.Out.Rows, (int)columns);
-            _products.Run(product with { Out = sums.Address, OutStride = columns }, _platform.StreamHandle);
-            Finish(in op, sums);
+            // Sums wait in the GPU's cache for the kernel that finishes them, in parts if they are many.
+            int atOnce = _device.ColumnsAtOnce(op.Out.Rows);
+            atOnce = atOnce < columns && _products.Takes(family, atOnce) && _products.Takes(family, columns % atOnce) ? atOnce : columns;
+            int stride = (Math.Min(atOnce, columns) + 3) / 4 * 4;
+            using Tensor sums = _device.Allocate(ElementType.F32, op.Out.Rows, stride);
+            for (int column = 0; column < columns; column += atOnce)
+            {
+                int count = Math.Min(atOnce, columns - column);
+                product = product with { Out = sums.Address, OutStride = stride, Columns = count };
+                _products.Run(product, _platform.StreamHandle);
+                Finish(in op, sums, column, count);
+                product = product with { W = product.W + (nint)(count * weight.Leading * weight.Type.Size()) };
+            }
         }
     }
 
@@ -151,6 +162,16 @@ internal sealed class CublasLtProduct : IProduct
     {
         _products.Dispose();
         _device.FreeMemory(_workspace, LtProducts.WorkspaceBytes);
+    }
+
+    /// <summary>A rectangle's family is its weight's, if that takes so few columns: then its elements have the same bits as in the whole
+    /// product.</summary>
+    private LtFamily FamilyOf(GpuWeight weight, int inner, int columns)
+    {
+        var family = new LtFamily(TypeOf(weight), inner, weight.Columns, weight.Leading);
+        return columns == weight.Columns || (_products.Serves(family) && _products.Takes(family, columns))
+            ? family
+            : family with { Columns = columns };
     }
 
     private ProductType TypeOf(GpuWeight weight) =>
@@ -176,17 +197,22 @@ internal sealed class CublasLtProduct : IProduct
         return product.Bias % LtProducts.Alignment == 0 && _products.Fuses(product.Family, product.Epilogue) ? product : null;
     }
 
-    private void Finish(in MatMul op, Tensor sums)
+    /// <summary>What follows the sums of some of the columns.</summary>
+    private void Finish(in MatMul op, Tensor sums, int column, int columns)
     {
-        bool aligned = GpuDevice.AreAligned(op.Bias)
-            && GpuDevice.IsAligned(op.Out.Columns, sums, op.Multiply, op.Residual, op.Pre, op.Delta, op.Out);
+        Matrix? multiply = op.Multiply?.Slice(column, columns), residual = op.Residual?.Slice(column, columns);
+        Matrix? pre = op.Pre?.Slice(column, columns), delta = op.Delta?.Slice(column, columns);
+        Matrix to = op.Out.Slice(column, columns);
+        bool aligned = GpuDevice.AreAligned(op.Bias) && column % 4 == 0
+            && GpuDevice.IsAligned(columns, sums, multiply, residual, pre, delta, to);
         Kernel<FinishLauncher> finish = _device.Load<FinishLauncher>(aligned ? Epilogue.Finish<AtOnce> : Epilogue.Finish<OneByOne>);
-        int blocks = GpuDevice.Blocks(op.Out.Columns, finish.Threads, each: 4);
-        (Floats output, Halves narrow) = _device.Views(op.Out);
+        int blocks = GpuDevice.Blocks(columns, finish.Threads, each: 4);
+        (Floats output, Halves narrow) = _device.Views(to);
         finish.Launch(
-            _device.Stream, (GpuDevice.Groups((long)op.Out.Rows * blocks), finish.Threads), _device.View<float>(sums), sums.Shape[1],
-            op.Out.Columns, blocks, _device.ViewOrEmpty(op.Bias), (int)op.Activation, _device.ViewOrEmpty(op.Multiply),
-            op.Multiply?.Stride ?? 0, _device.ViewOrEmpty(op.Residual), op.Residual?.Stride ?? 0, _device.ViewOrEmpty(op.Pre),
-            op.Pre?.Stride ?? 0, _device.ViewOrEmpty(op.Delta), op.Delta?.Stride ?? 0, output, narrow, op.Out.Stride);
+            _device.Stream, (GpuDevice.Groups((long)to.Rows * blocks), finish.Threads), _device.View<float>(sums), sums.Shape[1],
+            columns, blocks, op.Bias is null ? default : _device.View<float>(op.Bias).SubView(column, columns), (int)op.Activation,
+            _device.ViewOrEmpty(multiply), op.Multiply?.Stride ?? 0, _device.ViewOrEmpty(residual), op.Residual?.Stride ?? 0,
+            _device.ViewOrEmpty(pre), op.Pre?.Stride ?? 0, _device.ViewOrEmpty(delta), op.Delta?.Stride ?? 0, output, narrow,
+            op.Out.Stride);
     }
 }

@@ -101,6 +101,9 @@ public sealed partial class GpuDevice
     public override ElementType OperandType(Weight weight) =>
         Own(weight).Type == ElementType.BF16 && Products[0].TakesNarrow ? ElementType.BF16 : ElementType.F32;
 
+    /// <inheritdoc/>
+    public override int ColumnsAtOnce(int rows) => _platform.ColumnsAtOnce(rows);
+
     private protected override bool KeepsNarrow => true;
 
     private static bool IsNarrow(in Matrix matrix) => matrix.Tensor.Type == ElementType.BF16;

@@ -142,6 +142,12 @@ public abstract partial class Device
     /// <summary>How many products may run together.</summary>
     public const int MostProducts = 16;
 
+    /// <summary>
+    /// How many columns of an F32 matrix stay in a cache near the processor until another op reads them, where working in such parts is
+    /// faster than having all at once.
+    /// </summary>
+    public virtual int ColumnsAtOnce(int rows) => int.MaxValue;
+
     /// <summary>Computes <see cref="MatMul"/>.</summary>
     public void Run(in MatMul op)
     {

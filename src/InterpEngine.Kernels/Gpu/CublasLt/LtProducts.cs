@@ -17,27 +17,22 @@ internal enum ProductType
 /// Out [rows, columns] = X·Wᵀ (+ bias or + Added) with X [rows, inner] and W [columns, inner], all by rows. Addresses and strides are
 /// multiples of <see cref="LtProducts.Alignment"/> bytes.
 /// </summary>
-/// <param name="Type">How operands are kept and multiplied.</param>
+/// <param name="Family">What the algorithm is chosen for. Neither the number of rows nor what follows the sum is in it: they must not
+/// choose the order of a sum.</param>
 /// <param name="X">Address of X.</param>
 /// <param name="XStride">Elements from one row of X to the next.</param>
 /// <param name="W">Address of W.</param>
-/// <param name="WStride">Elements from one row of W to the next.</param>
 /// <param name="Out">Address of the fp32 result.</param>
 /// <param name="OutStride">Elements from one row of the result to the next.</param>
 /// <param name="Rows">Rows of X.</param>
-/// <param name="Inner">Inner length.</param>
-/// <param name="Columns">Rows of W.</param>
+/// <param name="Columns">Rows of W: all of the family's, or as many as it takes.</param>
 /// <param name="Bias">Address of fp32 [columns], or 0.</param>
 /// <param name="Added">Address of fp32 rows that are added, or 0; not with a bias, which would be added in another order.</param>
 /// <param name="AddedStride">Elements from one of them to the next.</param>
 internal readonly record struct LtProduct(
-    ProductType Type, nint X, long XStride, nint W, long WStride, nint Out, long OutStride, int Rows, int Inner, int Columns,
+    LtFamily Family, nint X, long XStride, nint W, nint Out, long OutStride, int Rows, int Columns,
     nint Bias = 0, nint Added = 0, long AddedStride = 0)
 {
-    /// <summary>What the algorithm is chosen for. Neither the number of rows nor what follows the sum is in it: they must not
-    /// choose the order of a sum.</summary>
-    public LtFamily Family => new(Type, Inner, Columns, WStride);
-
     public LtEpilogue Epilogue => Bias == 0 ? LtEpilogue.None : LtEpilogue.Bias;
 }
 
@@ -68,6 +63,7 @@ internal sealed unsafe class LtProducts : IDisposable
     private readonly Dictionary<LtFamily, Algorithm?> _algorithms = [];
     private readonly Dictionary<LtProduct, Operands> _operands = [];
     private readonly Dictionary<(LtFamily Family, LtEpilogue Epilogue), bool> _fused = [];
+    private readonly Dictionary<(LtFamily Family, int Columns), bool> _taken = [];
 
     /// <summary>Opens the library on the GPU whose context is current.</summary>
     /// <param name="api">The library.</param>
@@ -104,6 +100,24 @@ internal sealed unsafe class LtProducts : IDisposable
         return fuses;
     }
 
+    /// <summary>Whether the family's own algorithm makes so many columns too; none are no work.</summary>
+    /// <exception cref="CublasLtException">The library fails.</exception>
+    public bool Takes(LtFamily family, int columns)
+    {
+        if (columns == 0)
+        {
+            return true;
+        }
+
+        if (!_taken.TryGetValue((family, columns), out bool takes))
+        {
+            takes = Supports(family with { Columns = columns }, LtEpilogue.None, _algorithms[family]!.Value);
+            _taken[(family, columns)] = takes;
+        }
+
+        return takes;
+    }
+
     /// <summary>Computes, on a stream, what it serves and fuses.</summary>
     /// <exception cref="CublasLtException">The library fails.</exception>
     public void Run(in LtProduct product, nint stream)
@@ -116,7 +130,7 @@ internal sealed unsafe class LtProducts : IDisposable
             _context.Pointer, operands.Descriptor.Pointer, &one, product.W, operands.W.Pointer, product.X, operands.X.Pointer,
             &beta, added, operands.Added.Pointer, product.Out, operands.Out.Pointer, &algorithm, _workspace, (nuint)WorkspaceBytes, stream);
         CublasLtApi.Check(status,
-            $"the product of [{product.Rows}, {product.Inner}] and [{product.Inner}, {product.Columns}] in {product.Type}");
+            $"the product of [{product.Rows}, {product.Family.Inner}] and [{product.Family.Inner}, {product.Columns}] in {product.Family.Type}");
     }
 
     public void Dispose()
@@ -139,7 +153,8 @@ internal sealed unsafe class LtProducts : IDisposable
             }
 
             _operands[shape] = operands = new Operands(
-                _api, product.Family, product.Epilogue, product.Rows, product.XStride, product.OutStride, product.Bias, product.AddedStride);
+                _api, product.Family with { Columns = product.Columns }, product.Epilogue, product.Rows, product.XStride, product.OutStride,
+                product.Bias, product.AddedStride);
         }
 
         return operands;

@@ -49,16 +49,23 @@ public abstract unsafe class HostDevice : Device
     /// <inheritdoc/>
     protected override void Execute(in Append op)
     {
-        int at = *(int*)op.At.Address, tokens = op.From.Shape[1], capacity = op.To.Shape[1], width = op.Width;
-        if (at < 0 || at > capacity - tokens)
+        int at = *(int*)op.At.Address;
+        if (at < 0 || at > op.Capacity - op.Tokens)
         {
-            throw new ArgumentException($"Append: {tokens} tokens do not fit at {at} of {capacity}.");
+            throw new ArgumentException($"Append: {op.Tokens} tokens do not fit at {at} of {op.Capacity}.");
         }
 
+        Append(op.Keys, op.KeyCache, at);
+        Append(op.Values, op.ValueCache, at);
+    }
+
+    private void Append(Tensor from, Tensor to, int at)
+    {
+        int width = Kernels.Append.Width(from), tokens = from.Shape[1] * width;
         Run(new Copy
         {
-            From = new Matrix(op.From, 0, op.From.Shape[0], tokens * width, (long)tokens * width),
-            To = new Matrix(op.To, (long)at * width, op.To.Shape[0], tokens * width, (long)capacity * width),
+            From = new Matrix(from, 0, from.Shape[0], tokens, tokens),
+            To = new Matrix(to, (long)at * width, to.Shape[0], tokens, (long)to.Shape[1] * width),
         });
     }
 

@@ -85,14 +85,16 @@ public sealed partial class GpuDevice
     /// <inheritdoc/>
     protected override void Execute(in Append op)
     {
-        int width = op.Width;
-        if (op.From.Shape.Count > 0)
+        int keyWidth = Append.Width(op.Keys), valueWidth = Append.Width(op.Values);
+        if (op.Keys.Shape.Count + op.Values.Shape.Count > 0)
         {
-            var kernel = Load<Action<Queue, Config, Floats, Floats, Ints, int, int, int, int, Ints>>(ElementwiseKernels.Append);
-            int blocks = Blocks(width, kernel.Threads);
+            var kernel = Load<Action<Queue, Config, Floats, Floats, Floats, Floats, Ints, int, int, int, int, int, Ints>>(
+                ElementwiseKernels.Append);
+            int blocks = Blocks((long)keyWidth + valueWidth, kernel.Threads);
             kernel.Launch(
-                Stream, (Groups((long)op.From.Shape[0] * op.From.Shape[1] * blocks), kernel.Threads), View<float>(op.From),
-                View<float>(op.To), View<int>(op.At), op.From.Shape[1], op.To.Shape[1], width, blocks, Faults);
+                Stream, (Groups((long)op.Batch * op.Tokens * blocks), kernel.Threads), View<float>(op.Keys), View<float>(op.Values),
+                View<float>(op.KeyCache), View<float>(op.ValueCache), View<int>(op.At), op.Tokens, op.Capacity, keyWidth, valueWidth,
+                blocks, Faults);
         }
 
         Finish(in op);

@@ -14,6 +14,10 @@ public sealed partial class GpuDevice
         Floats givenScale, Floats given, long givenStride, Floats scaleOut, Floats normalized, long normalizedStride, Floats residual,
         long residualStride, Floats delta, long deltaStride, Floats output, Halves narrow, long outputStride);
 
+    private delegate void RotateLauncher(
+        Queue queue, Config config, Floats x0, Floats output0, int heads0, Floats x1, Floats output1, int heads1, Ints positions, Floats cos,
+        Floats sin, int size, int pairs, int tableRows, int start, int pairing, int blocks, Ints faults);
+
     private delegate void AttentionLauncher(
         Queue queue, Config config, Floats q, Floats k, Floats v, Ints spans, Ints keyCount, Floats given, int kind, Floats slopes, Floats sinks,
         Floats scores, Floats pattern, Floats z, Halves zNarrow, int queries, int heads, int kvHeads, int size, int valueSize, int capacity, int keys,
@@ -52,17 +56,25 @@ public sealed partial class GpuDevice
     /// <inheritdoc/>
     protected override void Execute(in Rotary op)
     {
-        Floats x = View<float>(op.X), output = View<float>(op.Out);
-        if (op.Tokens > 0)
+        Rotate(in op, null);
+        Finish(in op);
+    }
+
+    /// <summary>Rotates heads, and those of another op that differs in them alone.</summary>
+    private void Rotate(in Rotary op, Rotary? other)
+    {
+        int size = op.X.Shape[^1], heads = op.X.Shape[^2], otherHeads = other?.X.Shape[^2] ?? 0;
+        if (op.Tokens == 0)
         {
-            var kernel = Load<Action<Queue, Config, Floats, Floats, Ints, Floats, Floats, int, int, int, int, int, int, Ints>>(
-                RotaryKernels.Rotate);
-            kernel.Launch(
-                Stream, (op.Tokens, kernel.Threads), x, output, View<int>(op.Positions), View<float>(op.Cos), View<float>(op.Sin),
-                op.X.Shape[^2], op.X.Shape[^1], op.Cos.Shape[1], op.Cos.Shape[0], op.Start, (int)op.Pairs, Faults);
+            return;
         }
 
-        Finish(in op);
+        Kernel<RotateLauncher> kernel = Load<RotateLauncher>(RotaryKernels.Rotate);
+        int blocks = Blocks((heads + (long)otherHeads) * Math.Max(1, size - op.Cos.Shape[1]), kernel.Threads);
+        kernel.Launch(
+            Stream, (Groups((long)op.Tokens * blocks), kernel.Threads), View<float>(op.X), View<float>(op.Out), heads,
+            ViewOrEmpty(other?.X), ViewOrEmpty(other?.Out), otherHeads, View<int>(op.Positions), View<float>(op.Cos), View<float>(op.Sin),
+            size, op.Cos.Shape[1], op.Cos.Shape[0], op.Start, (int)op.Pairs, blocks, Faults);
     }
 
     /// <summary>How many keys there are, where only the device knows; else an empty view.</summary>

@@ -46,19 +46,32 @@ public sealed partial class GpuDevice
     {
         if (products.Length > 1 && products[0].Out.Rows > 0 && Together(products))
         {
+            Rotate(products);
             foreach (ref readonly MatMul op in products)
             {
-                if (op.Rotation is not null)
-                {
-                    Execute(op.Rotary);
-                }
-
                 Finish(in op);
             }
         }
         else
         {
             base.Execute(products);
+        }
+    }
+
+    /// <summary>Rotations after products, neighbours with equal tables two at a time: queries and keys.</summary>
+    private void Rotate(ReadOnlySpan<MatMul> products)
+    {
+        for (int i = 0; i < products.Length; i++)
+        {
+            if (products[i].Rotation is not { } rotation)
+            {
+                continue;
+            }
+
+            bool pair = i + 1 < products.Length && products[i + 1].Rotation == rotation
+                && products[i + 1].Out.Tensor.Shape[^1] == products[i].Out.Tensor.Shape[^1];
+            Rotate(products[i].Rotary, pair ? products[i + 1].Rotary : null);
+            i += pair ? 1 : 0;
         }
     }
 

@@ -102,33 +102,55 @@ public readonly record struct Copy
 }
 
 /// <summary>
-/// Copies tokens to where a cache goes on: <c>To[b, at + i] = From[b, i]</c>. Tokens that do not fit are an
-/// <see cref="ArgumentException"/>, on a GPU when results are read next, and are not written.
+/// Copies tokens' keys and values to where a cache goes on: <c>KeyCache[b, at + i] = Keys[b, i]</c>, and so for values. Tokens that do not
+/// fit are an <see cref="ArgumentException"/>, on a GPU when results are read next, and are not written.
 /// </summary>
 public readonly record struct Append
 {
     /// <summary>[batch, tokens, …].</summary>
-    public required Tensor From { get; init; }
+    public required Tensor Keys { get; init; }
+
+    /// <summary>[batch, tokens, …].</summary>
+    public required Tensor Values { get; init; }
 
     /// <summary>[batch, capacity, …].</summary>
-    public required Tensor To { get; init; }
+    public required Tensor KeyCache { get; init; }
+
+    /// <summary>[batch, capacity, …].</summary>
+    public required Tensor ValueCache { get; init; }
 
     /// <summary>I32 [1]: the first token's place.</summary>
     public required Tensor At { get; init; }
 
+    internal int Batch => Keys.Shape[0];
+
+    internal int Tokens => Keys.Shape[1];
+
+    internal int Capacity => KeyCache.Shape[1];
+
     /// <summary>Elements of a token.</summary>
-    internal int Width => From.Shape.Axes[2..].ToArray().Aggregate(1, (product, axis) => checked(product * axis));
+    internal static int Width(Tensor tokens) => tokens.Shape.Axes[2..].ToArray().Aggregate(1, (product, axis) => checked(product * axis));
 
     internal void Check()
     {
-        bool fits = From.Shape.Rank >= 2 && From.Shape.Rank == To.Shape.Rank && From.Shape[0] == To.Shape[0]
-            && From.Shape.Axes[2..].SequenceEqual(To.Shape.Axes[2..]) && (From.Type, To.Type) == (ElementType.F32, ElementType.F32);
-        if (!fits)
+        Check(Keys, KeyCache);
+        Check(Values, ValueCache);
+        if (Values.Shape[0] != Batch || Values.Shape[1] != Tokens || ValueCache.Shape[1] != Capacity)
         {
-            throw new ArgumentException($"Append: {From.Type} {From.Shape} has no place in {To.Type} {To.Shape}.");
+            throw new ArgumentException($"Append: values {Values.Shape} in {ValueCache.Shape} do not fit keys {Keys.Shape} in {KeyCache.Shape}.");
         }
 
         OpCheck.Indices(nameof(Append), nameof(At), At, 1);
+    }
+
+    private static void Check(Tensor from, Tensor to)
+    {
+        bool fits = from.Shape.Rank >= 2 && from.Shape.Rank == to.Shape.Rank && from.Shape[0] == to.Shape[0]
+            && from.Shape.Axes[2..].SequenceEqual(to.Shape.Axes[2..]) && (from.Type, to.Type) == (ElementType.F32, ElementType.F32);
+        if (!fits)
+        {
+            throw new ArgumentException($"Append: {from.Type} {from.Shape} has no place in {to.Type} {to.Shape}.");
+        }
     }
 }
 

@@ -18,7 +18,12 @@ internal sealed partial class ForwardPass
         (Tensor q, Tensor k, Tensor v) = _description.Latent is { } latent
             ? LatentHeads(layer, attention, latent, normed)
             : DirectHeads(layer, weights, residPre, normed);
-        Tensor z = Mix(layer, attention, q, Remember(k, _cache?.Keys(layer)), Remember(v, _cache?.Values(layer)));
+        if (_cache is not null)
+        {
+            (k, v) = Remember(k, v, _cache.Keys(layer), _cache.Values(layer));
+        }
+
+        Tensor z = Mix(layer, attention, q, k, v);
         q.Dispose();
         _hooks.Visit(HookKind.Z, layer, ref z);
 
@@ -245,30 +250,32 @@ internal sealed partial class ForwardPass
     private Tensor InPlaceOf(HookKind kind, int layer, Tensor x) =>
         _hooks.Wants(kind, layer) ? _device.Allocate(ElementType.F32, x.Shape) : x.Share();
 
-    /// <summary>Appends to the cache, if there is one. Takes x over; the result is everything that attention looks at.</summary>
-    private Tensor Remember(Tensor x, Tensor? cached)
+    /// <summary>Appends to the cache. Takes keys and values over; the results are everything that attention looks at.</summary>
+    private (Tensor Keys, Tensor Values) Remember(Tensor keys, Tensor values, Tensor keyCache, Tensor valueCache)
     {
-        if (cached is null)
-        {
-            return x;
-        }
-
         if (_inputs.At is { } at)
         {
-            _device.Run(new Append { From = x, To = cached, At = at });
+            _device.Run(new Append { Keys = keys, Values = values, KeyCache = keyCache, ValueCache = valueCache, At = at });
         }
         else
         {
-            int token = x.Shape[2] * x.Shape[3];
-            _device.Run(new Copy
-            {
-                From = new Matrix(x, 0, _batch, _length * token, (long)_length * token),
-                To = new Matrix(cached, (long)_past * token, _batch, _length * token, (long)cached.Shape[1] * token),
-            });
+            Append(keys, keyCache);
+            Append(values, valueCache);
         }
 
-        x.Dispose();
-        return cached.Share();
+        keys.Dispose();
+        values.Dispose();
+        return (keyCache.Share(), valueCache.Share());
+    }
+
+    private void Append(Tensor x, Tensor cached)
+    {
+        int token = x.Shape[2] * x.Shape[3];
+        _device.Run(new Copy
+        {
+            From = new Matrix(x, 0, _batch, _length * token, (long)_length * token),
+            To = new Matrix(cached, (long)_past * token, _batch, _length * token, (long)cached.Shape[1] * token),
+        });
     }
 
     /// <summary>Scores, pattern and z. Takes k and v over.</summary>

@@ -70,22 +70,25 @@ internal static class ElementwiseKernels
         }
     }
 
-    /// <summary>One group for each token and as many of its elements as there are threads, tokens first.</summary>
+    /// <summary>One group for each token and as many elements of its key and value as there are threads, tokens first.</summary>
     [Kernel(256)]
     public static void Append(
-        ArrayView<float> from, ArrayView<float> to, ArrayView<int> at, int tokens, int capacity, int width, int blocks, ArrayView<int> faults)
+        ArrayView<float> keys, ArrayView<float> values, ArrayView<float> keyCache, ArrayView<float> valueCache, ArrayView<int> at, int tokens,
+        int capacity, int keyWidth, int valueWidth, int blocks, ArrayView<int> faults)
     {
         int token = Grid.IdxX / blocks, c = Grid.IdxX % blocks * Group.DimX + Group.IdxX, place = at[0] + token % tokens;
-        if (c < width)
+        long to = (long)(token / tokens) * capacity + place;
+        if (place < 0 || place >= capacity)
         {
-            if (place >= 0 && place < capacity)
-            {
-                to[((long)(token / tokens) * capacity + place) * width + c] = from[(long)token * width + c];
-            }
-            else
-            {
-                faults[0] = (int)IndexedOp.Append;
-            }
+            faults[0] = (int)IndexedOp.Append;
+        }
+        else if (c < keyWidth)
+        {
+            keyCache[to * keyWidth + c] = keys[(long)token * keyWidth + c];
+        }
+        else if (c < keyWidth + valueWidth)
+        {
+            valueCache[to * valueWidth + c - keyWidth] = values[(long)token * valueWidth + c - keyWidth];
         }
     }
 

@@ -1,3 +1,5 @@
+using InterpEngine.Kernels;
+
 namespace InterpEngine.Dictionaries.Training;
 
 /// <summary>The step of matching pursuit, whose activations are differentiated along the residuals that they were chosen from.</summary>
@@ -12,16 +14,16 @@ public sealed partial class DictionaryTrainer
         _decoder.Gradients.Clear();
         _decoder.IsFresh = false;
         Span<float> bias = _decoderBias.Gradients, gradient = _decoder.Gradients;
-        ReadOnlySpan<float> decoder = _decoder.Values, target = HostSpan.Of<float>(batch.Target), centered = HostSpan.Of<float>(batch.Centered);
+        ReadOnlySpan<float> decoder = _decoder.Values, target = HostSpan.Of<float>(batch.Target), input = HostSpan.Of<float>(batch.Input);
         bool[] active = new bool[Config.Features];
         double[] g = new double[d], lambda = new double[d], residual = new double[d];
         for (int row = 0; row < batch.Rows; row++)
         {
-            ReadOnlySpan<float> s = centered.Slice(row * d, d), y = target.Slice(row * d, d), last = residuals.AsSpan(row * d, d);
+            ReadOnlySpan<float> x = input.Slice(row * d, d), y = target.Slice(row * d, d), last = residuals.AsSpan(row * d, d);
             for (int i = 0; i < d; i++)
             {
-                // x̂ = Σ v·D + bias, and what was chosen is what the residual lost.
-                double error = s[i] - last[i] + (Config.CentersInput ? _decoderBias.Values[i] : 0) - y[i];
+                // x̂ = Σ v·D + bias, and what was chosen is what the centred row lost.
+                double error = (double)x[i] - last[i] - y[i];
                 batch.SquaredError += error * error;
                 g[i] = 2 * error / batch.Rows;
                 (lambda[i], residual[i]) = (0, last[i]);
@@ -75,11 +77,14 @@ public sealed partial class DictionaryTrainer
             choices[row] = [];
         }
 
-        var pursuit = new MatchingPursuit(_device, _weight, _decoder.Value, Config.Rule)
+        using Weight directions = _device.CreateWeight(Config.InputWidth, Config.Features, _options.BFloat16 ? ElementType.BF16 : ElementType.F32);
+        _device.Pack(directions, new WeightBlock(
+            _decoder.Value.Address, ElementType.F32, Config.InputWidth, Config.Features, 1, Config.InputWidth));
+        var pursuit = new MatchingPursuit(_device, directions, _decoder.Value, Config.Rule)
         {
             Chosen = (row, feature, value) => choices[row].Add(new(feature, value)),
         };
-        pursuit.Encode(batch.Centered, out residuals).Dispose();
+        pursuit.Encode(batch.Input, Offset, out residuals).Dispose();
         return choices;
     }
 }

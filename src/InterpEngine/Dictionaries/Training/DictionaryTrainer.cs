@@ -1,3 +1,4 @@
+using System.Numerics;
 using InterpEngine.Kernels;
 
 namespace InterpEngine.Dictionaries.Training;
@@ -27,7 +28,6 @@ public sealed partial class DictionaryTrainer : IDisposable
     private readonly TrainedMatrix _decoder, _decoderBias;
     private readonly TrainedMatrix? _encoder, _encoderBias, _threshold, _gateBias, _magnitudeScale, _skip;
     private readonly TrainedMatrix[] _all;
-    private readonly Weight _weight;
     private readonly DictionaryParameters _given;
     private readonly int[] _levels;
     private readonly long[] _sinceActive;
@@ -64,7 +64,6 @@ public sealed partial class DictionaryTrainer : IDisposable
         _magnitudeScale = gated ? Vector("magnitude scale", parameters.MagnitudeScale) : null;
         _skip = parameters.Skip is { } skip ? new("skip", skip, output, d, device) : null;
         _all = [.. new[] { _encoder, _encoderBias, _decoder, _decoderBias, _threshold, _gateBias, _magnitudeScale, _skip }.OfType<TrainedMatrix>()];
-        _weight = device.CreateWeight(d, features, options.BFloat16 ? ElementType.BF16 : ElementType.F32);
         _levels = config.Levels.Length > 0 ? [.. config.Levels] : [features];
         _sinceActive = new long[features];
         InferenceThreshold = options.ThresholdAverage == ThresholdAverage.FromZero ? 0 : -1;
@@ -83,6 +82,12 @@ public sealed partial class DictionaryTrainer : IDisposable
     /// <summary>The averaged smallest activation, a threshold for inference.</summary>
     public double InferenceThreshold { get; private set; }
 
+    /// <summary>[input]: subtracted from rows before they are multiplied by <see cref="InputScale"/>, or null.</summary>
+    internal float[]? InputMean => _given.InputMean;
+
+    /// <summary>[input], or null.</summary>
+    internal float[]? InputScale => _given.InputScale;
+
     /// <summary>The state of an annealed p, or null.</summary>
     internal PowerAnnealer? Annealed { get; }
 
@@ -97,8 +102,6 @@ public sealed partial class DictionaryTrainer : IDisposable
     {
         ArgumentNullException.ThrowIfNull(x);
         using Batch batch = Begin(x, target);
-        _device.Pack(_weight, new WeightBlock(
-            (_encoder ?? _decoder).Value.Address, ElementType.F32, Config.InputWidth, Config.Features, 1, Config.InputWidth));
         if (Config.Rule.Kind == ActivationKind.MatchingPursuit)
         {
             StepOfPursuit(batch);
@@ -149,7 +152,6 @@ public sealed partial class DictionaryTrainer : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        _weight.Dispose();
         foreach (TrainedMatrix matrix in _all)
         {
             matrix.Dispose();
@@ -195,10 +197,9 @@ public sealed partial class DictionaryTrainer : IDisposable
 
         bool needsNorms = Config.ScalesByDecoderNorm || Config.ScalesScores || _options.SparsityByDecoderNorm || _options.PreActivationCoefficient > 0;
         _norms = needsNorms ? DecoderNorms() : [];
-        batch.Center(Config.CentersInput ? _decoderBias : null);
         if (_options.DeadCount != DeadCount.RowsAfter)
         {
-            batch.Dead = [.. _sinceActive.Select(count => count > _options.DeadWindow)];
+            FindDead(batch, _options.DeadWindow + 1);
         }
 
         return batch;
@@ -241,39 +242,69 @@ public sealed partial class DictionaryTrainer : IDisposable
         }
     }
 
+    private void FindDead(Batch batch, long window)
+    {
+        batch.Dead = [.. _sinceActive.Select(count => count >= window)];
+        batch.DeadCount = batch.Dead.Count(dead => dead);
+    }
+
     internal static float[] ColumnMeans(ReadOnlySpan<float> rows, int width)
     {
         double[] sums = new double[width];
-        for (int i = 0; i < rows.Length; i++)
+        for (int at = 0; at < rows.Length; at += width)
         {
-            sums[i % width] += rows[i];
+            for (int i = 0; i < width; i++)
+            {
+                sums[i] += rows[at + i];
+            }
         }
 
         int n = rows.Length / width;
         return Array.ConvertAll(sums, sum => (float)(sum / n));
     }
 
+    internal static void Scale(Span<float> values, double factor)
+    {
+        float f = (float)factor;
+        int i = 0;
+        for (; i <= values.Length - Vector<float>.Count; i += Vector<float>.Count)
+        {
+            (new Vector<float>(values[i..]) * f).CopyTo(values[i..]);
+        }
+
+        for (; i < values.Length; i++)
+        {
+            values[i] *= f;
+        }
+    }
+
     /// <summary>The code norm of each feature: of its whole decoder row, or of its layers' parts.</summary>
     private float[] DecoderNorms()
     {
-        int features = Config.Features, layers = Config.Layers, width = Config.OutputWidth / layers;
-        using Tensor squares = _device.Allocate(ElementType.F32, features * layers);
-        var parts = new Matrix(_decoder.Value, 0, features * layers, width, width);
-        _device.Run(new ProjectGradient { Parameter = parts, Gradient = parts, Squares = squares });
-        ReadOnlySpan<float> s = HostSpan.Of<float>(squares);
-        var norms = new float[features];
-        for (int f = 0; f < features; f++)
+        int layers = Config.Layers;
+        float[] squares = SquaresOfParts(), norms = new float[Config.Features];
+        for (int f = 0; f < norms.Length; f++)
         {
             double whole = 0, sum = 0;
             for (int l = 0; l < layers; l++)
             {
-                whole += s[f * layers + l];
-                sum += Math.Sqrt(s[f * layers + l]);
+                whole += squares[f * layers + l];
+                sum += Math.Sqrt(squares[f * layers + l]);
             }
 
             norms[f] = (float)(_options.WholeNorm * Math.Sqrt(whole) + _options.LayerNorms * sum);
         }
 
         return norms;
+    }
+
+    /// <summary>[features × layers]: the squared norm of each layer's part of each decoder row.</summary>
+    private float[] SquaresOfParts()
+    {
+        int parts = Config.Features * Config.Layers, width = Config.OutputWidth / Config.Layers;
+        using Tensor squares = _device.Allocate(ElementType.F32, parts);
+        var rows = new Matrix(_decoder.Value, 0, parts, width, width);
+        _device.Run(new ProjectGradient { Parameter = rows, Gradient = rows, Squares = squares });
+        return squares.ToArray<float>();
     }
 }

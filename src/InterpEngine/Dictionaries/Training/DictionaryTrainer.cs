@@ -31,6 +31,7 @@ public sealed partial class DictionaryTrainer : IDisposable
     private readonly DictionaryParameters _given;
     private readonly int[] _levels;
     private readonly long[] _sinceActive;
+    private readonly SeededRandom _random;
     private float[] _norms = [];
 
     /// <summary>Begins a run.</summary>
@@ -66,6 +67,7 @@ public sealed partial class DictionaryTrainer : IDisposable
         _all = [.. new[] { _encoder, _encoderBias, _decoder, _decoderBias, _threshold, _gateBias, _magnitudeScale, _skip }.OfType<TrainedMatrix>()];
         _levels = config.Levels.Length > 0 ? [.. config.Levels] : [features];
         _sinceActive = new long[features];
+        _random = new SeededRandom(options.Seed);
         InferenceThreshold = options.ThresholdAverage == ThresholdAverage.FromZero ? 0 : -1;
         Annealed = options.Annealing is { } annealing ? new PowerAnnealer(annealing, options) : null;
     }
@@ -113,6 +115,11 @@ public sealed partial class DictionaryTrainer : IDisposable
 
         (double rate, double norm) = Update();
         StepCount++;
+        if (_options.Resampling is { } resampling && resampling.IsDue(StepCount - 1))
+        {
+            Resample(x, resampling, target);
+        }
+
         return new StepReport(
             batch.Reconstruction + batch.Sparsity + batch.Auxiliary, batch.Reconstruction, batch.Sparsity, batch.Auxiliary, rate, norm,
             (double)batch.Active / batch.Rows, batch.DeadCount, 1 - batch.SquaredError / batch.TargetVariance);
@@ -142,13 +149,6 @@ public sealed partial class DictionaryTrainer : IDisposable
         };
     }
 
-    /// <summary>Goes on from a checkpoint, whose parameters are in place.</summary>
-    internal void Resume(int step, double threshold, long[] sinceActive)
-    {
-        (StepCount, InferenceThreshold) = (step, threshold);
-        sinceActive.CopyTo(_sinceActive, 0);
-    }
-
     /// <inheritdoc/>
     public void Dispose()
     {
@@ -161,12 +161,7 @@ public sealed partial class DictionaryTrainer : IDisposable
     /// <summary>What precedes the forward pass.</summary>
     private Batch Begin(Tensor x, Tensor? target)
     {
-        if (x.Device != _device || x.Type != ElementType.F32 || x.Shape.Count % Config.InputWidth != 0 || x.Shape.Count == 0
-            || (target is not null && target.Shape.Count / Config.OutputWidth != x.Shape.Count / Config.InputWidth))
-        {
-            throw new DictionaryException($"A dictionary of width {Config.InputWidth} on {_device.Name} cannot be trained on {x}.");
-        }
-
+        CheckRows(x, target);
         var batch = new Batch(this, x, target);
         if (StepCount == 0)
         {
@@ -195,14 +190,24 @@ public sealed partial class DictionaryTrainer : IDisposable
             }
         }
 
-        bool needsNorms = Config.ScalesByDecoderNorm || Config.ScalesScores || _options.SparsityByDecoderNorm || _options.PreActivationCoefficient > 0;
-        _norms = needsNorms ? DecoderNorms() : [];
+        _norms = NeedsNorms ? DecoderNorms() : [];
         if (_options.DeadCount != DeadCount.RowsAfter)
         {
             FindDead(batch, _options.DeadWindow + 1);
         }
 
         return batch;
+    }
+
+    private bool NeedsNorms => Config.ScalesByDecoderNorm || Config.ScalesScores || _options.SparsityByDecoderNorm || _options.PreActivationCoefficient > 0;
+
+    private void CheckRows(Tensor x, Tensor? target)
+    {
+        if (x.Device != _device || x.Type != ElementType.F32 || x.Shape.Count % Config.InputWidth != 0 || x.Shape.Count == 0
+            || (target is not null && target.Shape.Count / Config.OutputWidth != x.Shape.Count / Config.InputWidth))
+        {
+            throw new DictionaryException($"A dictionary of width {Config.InputWidth} on {_device.Name} cannot be trained on {x}.");
+        }
     }
 
     private void BeginRun(Batch batch)

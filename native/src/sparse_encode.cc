@@ -23,25 +23,39 @@ struct search {
   const float *bias, *scale, *threshold;  // of the candidates; bias: what is still to be added
   float bound = -infinity;                // of a whole batch: no score below it can be among the largest
 
-  // f(column, score, value) for the entries of columns [c, end) that may survive the list's bar.
+  // f(column, score, value) for the entries of columns [c, end) that may survive a bar: few, but for the first columns of a row.
   template <class F>
   void for_candidates(const float* h, int64_t c, int64_t end, const float& bar, const bool& beyond, F f) const {
     bool absolute = a.selection == IK_TOP_MAGNITUDE;
-    for (; c < end; c += 16, h += 16) {
-      int64_t left = end - c;
-      v16 v = load_some(h, left);
-      if (bias != nullptr) v = v + load_some(bias + c, left);
-      v16 s = scale == nullptr ? v : v * load_some(scale + c, left), magnitude = absolute ? abs(s) : s, limit = splat(bar);
-      uint32_t found = beyond ? bits(not_less_equal(magnitude, limit)) : ~bits(less(magnitude, limit));
-      found &= bits(not_less_equal(s, threshold == nullptr ? splat(-infinity) : load_some(threshold + c, left)));
-      found &= left < 16 ? (1u << left) - 1 : 0xffffu;
+    auto value = [&](int64_t i, int64_t left) {
+      v16 v = load_some(h + i, left);
+      return bias == nullptr ? v : v + load_some(bias + c + i, left);
+    };
+    auto score = [&](v16 v, int64_t i, int64_t left) { return scale == nullptr ? v : v * load_some(scale + c + i, left); };
+    auto above = [&](v16 s) {
+      v16 size = absolute ? abs(s) : s, limit = splat(bar);
+      return beyond ? bits(not_less_equal(size, limit)) : ~bits(less(size, limit));
+    };
+    int64_t count = end - c;
+    for (int64_t i = 0; i < count; i += 16) {
+      // Four vectors at once, as long as nothing is found.
+      for (; beyond && i + 64 <= count; i += 64) {
+        uint32_t found = 0;
+        for (int64_t j = i; j < i + 64; j += 16) found |= above(score(value(j, 16), j, 16));
+        if ((found & 0xffffu) != 0) break;
+      }
+      int64_t left = count - i;
+      if (left <= 0) return;
+      v16 v = value(i, left), s = score(v, i, left);
+      uint32_t found = above(s) & (left < 16 ? (1u << left) - 1 : 0xffffu);
       if (found == 0) continue;
+      found &= bits(not_less_equal(s, threshold == nullptr ? splat(-infinity) : load_some(threshold + c + i, left)));
       alignas(64) float scores[16], values[16];
-      store(scores, magnitude);
+      store(scores, absolute ? abs(s) : s);
       store(values, v);
       for (; found != 0; found &= found - 1) {
-        int i = __builtin_ctz(found);
-        if (!f(c + i, scores[i], values[i])) return;
+        int lane = __builtin_ctz(found);
+        if (!f(c + i + lane, scores[lane], values[lane])) return;
       }
     }
   }

@@ -57,6 +57,9 @@ internal sealed class Batch : IDisposable
 
     public double Sparsity { get; set; }
 
+    /// <summary>The sparsity loss without its coefficient, where it has a row's sum.</summary>
+    public double UnscaledSparsity { get; set; }
+
     public double Auxiliary { get; set; }
 
     public double SquaredError { get; set; }

@@ -14,8 +14,16 @@ public sealed partial class DictionaryTrainer
     private void StepOfRule(Batch batch)
     {
         using Entries all = Encode(batch, _encoderBias, Config.Rule with { K = CurrentK });
+        using Entries? wide = _options.MultiTopKCoefficient == 0 ? null
+            : Encode(batch, _encoderBias, new(ActivationKind.TopK, Math.Min(4 * Config.Rule.K, Config.Features)));
         Activate(all);
-        CountActive(batch, all);
+        bool[] active = CountActive(batch, all.Features, all.Values);
+        foreach (int f in wide is null ? [] : wide.Features)
+        {
+            active[f] = true;
+        }
+
+        CountSince(batch, active);
         AverageThreshold(all, batch);
         IReadOnlyList<Entries> levels = _levels.Length == 1 ? [all] : all.Split(_levels);
         try
@@ -24,6 +32,7 @@ public sealed partial class DictionaryTrainer
             bool direct = levels.Count == 1 && LevelWeight(0) == 1 && _options.Reconstruction != ReconstructionLoss.Norm
                 && !batch.ScalesOutput && _skip is null;
             Tensor[] errors = Decode(batch, levels, direct);
+            Trace?.Decoded(wide ?? all, errors);
             AddAuxiliary(batch, errors);
             double factor = DifferentiateReconstruction(batch, errors);
             for (int level = 0; level < levels.Count; level++)
@@ -42,7 +51,7 @@ public sealed partial class DictionaryTrainer
                 BackwardToEncoder(batch, entries, IsGated ? null : _encoderBias);
             }
 
-            AddMultiTopK(batch);
+            AddMultiTopK(batch, wide);
             AddPreActivationLoss(batch, normGradients);
             DifferentiateNorms(normGradients);
         }
@@ -136,29 +145,25 @@ public sealed partial class DictionaryTrainer
 
     private int _guess;
 
-    private void CountActive(Batch batch, Entries entries)
+    /// <summary>Counts what is active, and tells which features are.</summary>
+    private bool[] CountActive(Batch batch, ReadOnlySpan<int> features, ReadOnlySpan<float> values)
     {
         bool[] active = new bool[Config.Features];
-        ReadOnlySpan<int> features = entries.Features;
-        ReadOnlySpan<float> values = entries.Values;
-        for (int e = 0; e < values.Length; e++)
+        for (int e = 0; e < features.Length; e++)
         {
             if (values[e] != 0)
             {
                 active[features[e]] = true;
+                _activations[features[e]]++;
                 batch.Active++;
             }
         }
 
-        if (_options.MultiTopKCoefficient > 0)
-        {
-            using Entries wide = EncodeMulti(batch);
-            foreach (int f in wide.Features)
-            {
-                active[f] = true;
-            }
-        }
+        return active;
+    }
 
+    private void CountSince(Batch batch, bool[] active)
+    {
         for (int f = 0; f < active.Length; f++)
         {
             _sinceActive[f] = active[f] ? 0 : _sinceActive[f] + (_options.DeadCount == DeadCount.StepsBefore ? 1 : batch.Rows);

@@ -140,17 +140,13 @@ public sealed partial class DictionaryTrainer
         }
     }
 
-    private Entries EncodeMulti(Batch batch) =>
-        Encode(batch, _encoderBias, new(ActivationKind.TopK, Math.Min(4 * Config.Rule.K, Config.Features)));
-
-    private void AddMultiTopK(Batch batch)
+    private void AddMultiTopK(Batch batch, Entries? entries)
     {
-        if (_options.MultiTopKCoefficient == 0)
+        if (entries is null)
         {
             return;
         }
 
-        using Entries entries = EncodeMulti(batch);
         double factor = _options.MultiTopKCoefficient / batch.TargetVariance;
         batch.Auxiliary += factor * Reconstruct(batch, entries, factor, trainsDecoder: true);
         if (!_options.AuxiliarySparesEncoder)
@@ -193,6 +189,7 @@ public sealed partial class DictionaryTrainer
             int f = gate.Features[e];
             double w = _options.SparsityByDecoderNorm ? _norms[f] : 1;
             batch.Sparsity += factor * gate.Values[e] * w;
+            batch.UnscaledSparsity += gate.Values[e] * w / batch.Rows;
             gate.ValueGradients[e] += (float)(factor * w);
             if (_options.SparsityByDecoderNorm)
             {
@@ -259,6 +256,7 @@ public sealed partial class DictionaryTrainer
         Annealed?.Record(now / batch.Rows, next / batch.Rows);
         Annealed?.After(StepCount);
         batch.Sparsity += coefficient * now / batch.Rows;
+        batch.UnscaledSparsity += now / batch.Rows;
     }
 
     /// <summary>Quickly where the exponent is the usual one.</summary>

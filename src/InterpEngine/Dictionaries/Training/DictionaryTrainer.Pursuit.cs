@@ -15,7 +15,7 @@ public sealed partial class DictionaryTrainer
         _decoder.IsFresh = false;
         Span<float> bias = _decoderBias.Gradients, gradient = _decoder.Gradients;
         ReadOnlySpan<float> decoder = _decoder.Values, target = HostSpan.Of<float>(batch.Target), input = HostSpan.Of<float>(batch.Input);
-        bool[] active = new bool[Config.Features];
+        var active = new List<int>();
         double[] g = new double[d], lambda = new double[d], residual = new double[d];
         for (int row = 0; row < batch.Rows; row++)
         {
@@ -53,19 +53,11 @@ public sealed partial class DictionaryTrainer
                 bias[i] += (float)(g[i] - lambda[i]);
             }
 
-            int[] features = [.. choices[row].Select(choice => choice.Feature).Distinct()];
-            batch.Active += features.Length;
-            foreach (int f in features)
-            {
-                active[f] = true;
-            }
+            active.AddRange(choices[row].Select(choice => choice.Feature).Distinct());
         }
 
         batch.Reconstruction = batch.SquaredError / batch.Rows;
-        for (int f = 0; f < active.Length; f++)
-        {
-            _sinceActive[f] = active[f] ? 0 : _sinceActive[f] + (_options.DeadCount == DeadCount.StepsBefore ? 1 : batch.Rows);
-        }
+        CountSince(batch, CountActive(batch, active.ToArray(), [.. Enumerable.Repeat(1f, active.Count)]));
     }
 
     /// <summary>Each row's choices in their order, and what they left of it.</summary>

@@ -5,7 +5,7 @@ namespace InterpEngine.Dictionaries.Training;
 /// <summary>What the next step depends on.</summary>
 public sealed partial class DictionaryTrainer
 {
-    private const string SinceKey = "since active", StepKey = "step", ThresholdKey = "threshold", AnnealingKey = "annealing", RandomKey = "random";
+    private const string SinceKey = "since active", ActivationsKey = "activations", StepKey = "step", ThresholdKey = "threshold", AnnealingKey = "annealing", RandomKey = "random";
 
     /// <summary>Writes weights, moments and counters.</summary>
     internal void Save(CheckpointWriter state)
@@ -13,6 +13,7 @@ public sealed partial class DictionaryTrainer
         state.Add(StepKey, StepCount);
         state.Add(ThresholdKey, InferenceThreshold);
         state.AddIntegers(SinceKey, _sinceActive);
+        state.AddIntegers(ActivationsKey, _activations);
         state.AddWords(RandomKey, _random.State.ToArray());
         foreach ((string name, Kernels.Tensor tensor) in Tensors)
         {
@@ -28,7 +29,7 @@ public sealed partial class DictionaryTrainer
     {
         // All is looked at before anything changes.
         (int step, double threshold) = (state.Count(StepKey), state.Number(ThresholdKey));
-        long[] sinceActive = state.Integers(SinceKey, _sinceActive.Length);
+        long[] sinceActive = state.Integers(SinceKey, _sinceActive.Length), activations = state.Integers(ActivationsKey, _activations.Length);
         ulong[] random = state.Words(RandomKey, 4);
         foreach ((string name, Kernels.Tensor tensor) in Tensors)
         {
@@ -43,6 +44,7 @@ public sealed partial class DictionaryTrainer
 
         (StepCount, InferenceThreshold) = (step, threshold);
         sinceActive.CopyTo(_sinceActive, 0);
+        activations.CopyTo(_activations, 0);
         random.CopyTo(_random.State);
     }
 

@@ -9,13 +9,14 @@ public sealed partial class DictionaryTrainer
     private const double ClipEpsilon = 1e-6;
 
     /// <summary>Projects, clips, steps and normalises; returns the rate and the norm of all gradients.</summary>
-    private (double Rate, double Norm) Update()
+    private (double Rate, double Norm) Update(Batch batch)
     {
         foreach (TrainedMatrix matrix in _all.Where(matrix => matrix.IsFresh && (matrix == _encoder || matrix == _decoder)))
         {
             matrix.Gradients.Clear();
         }
 
+        Trace?.Differentiated(batch, _all);
         bool clips = _options.ClipNorm > 0;
         double squares = 0;
         foreach (TrainedMatrix matrix in _all)
@@ -43,6 +44,7 @@ public sealed partial class DictionaryTrainer
 
         double norm = clips ? Math.Sqrt(squares) : 0, rate = _options.LearningRate.At(StepCount);
         double scale = clips ? Math.Min(1, _options.ClipNorm / (norm + ClipEpsilon)) : 1;
+        Trace?.Clipped(_all, scale);
         foreach (TrainedMatrix matrix in _all)
         {
             if (_options.Optimizer == OptimizerKind.Adam)

@@ -30,7 +30,7 @@ public sealed partial class DictionaryTrainer : IDisposable
     private readonly TrainedMatrix[] _all;
     private readonly DictionaryParameters _given;
     private readonly int[] _levels;
-    private readonly long[] _sinceActive;
+    private readonly long[] _sinceActive, _activations;
     private readonly SeededRandom _random;
     private float[] _norms = [];
 
@@ -66,7 +66,7 @@ public sealed partial class DictionaryTrainer : IDisposable
         _skip = parameters.Skip is { } skip ? new("skip", skip, output, d, device) : null;
         _all = [.. new[] { _encoder, _encoderBias, _decoder, _decoderBias, _threshold, _gateBias, _magnitudeScale, _skip }.OfType<TrainedMatrix>()];
         _levels = config.Levels.Length > 0 ? [.. config.Levels] : [features];
-        _sinceActive = new long[features];
+        (_sinceActive, _activations) = (new long[features], new long[features]);
         _random = new SeededRandom(options.Seed);
         InferenceThreshold = options.ThresholdAverage == ThresholdAverage.FromZero ? 0 : -1;
         Annealed = options.Annealing is { } annealing ? new PowerAnnealer(annealing, options) : null;
@@ -80,6 +80,9 @@ public sealed partial class DictionaryTrainer : IDisposable
 
     /// <summary>For each feature, the rows or steps since it was last active.</summary>
     public IReadOnlyList<long> SinceActive => _sinceActive;
+
+    /// <summary>For each feature, how often it was active in the run's rows.</summary>
+    public IReadOnlyList<long> Activations => _activations;
 
     /// <summary>The averaged smallest activation, a threshold for inference.</summary>
     public double InferenceThreshold { get; private set; }
@@ -96,6 +99,9 @@ public sealed partial class DictionaryTrainer : IDisposable
     /// <summary>The parameters in training, by name.</summary>
     internal IReadOnlyList<TrainedMatrix> Trained => _all;
 
+    /// <summary>Where the next steps leave what they compute, or null.</summary>
+    internal StepTrace? Trace { get; set; }
+
     /// <summary>One step on a batch.</summary>
     /// <param name="x">[n, input].</param>
     /// <param name="target">[n, output]: what is to be reconstructed, or null for x.</param>
@@ -104,6 +110,7 @@ public sealed partial class DictionaryTrainer : IDisposable
     {
         ArgumentNullException.ThrowIfNull(x);
         using Batch batch = Begin(x, target);
+        Trace?.Begin(batch, _all, _norms, CurrentK, SparsityScale);
         if (Config.Rule.Kind == ActivationKind.MatchingPursuit)
         {
             StepOfPursuit(batch);
@@ -113,7 +120,7 @@ public sealed partial class DictionaryTrainer : IDisposable
             StepOfRule(batch);
         }
 
-        (double rate, double norm) = Update();
+        (double rate, double norm) = Update(batch);
         StepCount++;
         if (_options.Resampling is { } resampling && resampling.IsDue(StepCount - 1))
         {

@@ -161,6 +161,11 @@ struct encoder {
         for (int64_t i = 0; i < columns; i++) std::copy_n(row(a.directions, a.chosen[first + i]), strip.inner, rows + i * strip.inner);
         from = rows, stride = strip.inner;
       }
+      // What the weight has beyond the last k is zeros.
+      int64_t groups = divide_up(strip.inner, group_size);
+      if (strip.type == IK_BF16 && strip.inner % group_size != 0) {
+        std::memset(static_cast<char*>(strip.data) + ((panel + 1) * groups - 1) * bf16_group_bytes, 0, bf16_group_bytes);
+      }
       ik_pack_args args{};
       args.source = from, args.weight = strip, args.inner = strip.inner, args.columns = columns;
       args.inner_stride = 1, args.column_stride = stride, args.column_start = panel * 16, args.type = IK_F32;

@@ -68,7 +68,8 @@ public sealed partial class DictionaryTrainer
     private Entries Encode(Batch batch, TrainedMatrix? bias, ActivationRule rule)
     {
         int features = Config.Features;
-        var least = new float[features];
+        bool signed = rule.KeepsNegative || rule.Kind == ActivationKind.TopMagnitude;
+        float[] least = signed ? [] : new float[features];
         if (rule.Kind == ActivationKind.JumpRelu)
         {
             float half = (float)(_options.Bandwidth / 2);
@@ -90,7 +91,7 @@ public sealed partial class DictionaryTrainer
             ActivationKind.TopK => Selection.TopK,
             ActivationKind.BatchTopK => Selection.BatchTopK,
             ActivationKind.GroupMax => Selection.GroupMax,
-            ActivationKind.TopMagnitude => throw new DictionaryException("The k largest magnitudes have no training rule."),
+            ActivationKind.TopMagnitude => Selection.TopMagnitude,
             _ => Selection.Threshold,
         };
         double k = rule.Kind == ActivationKind.BatchTopK ? rule.K * batch.Rows : rule.K;

@@ -28,7 +28,7 @@ public sealed partial class DictionaryTrainer
 
         CheckRows(x, target);
         using var batch = new Batch(this, x, target);
-        int[] rows = Draw(ErrorsOf(batch), rule.Rule == ResamplingRule.Anthropic ? 2 : 0.5, dead.Length);
+        int[] rows = Draw(_random, ErrorsOf(batch), rule.Rule == ResamplingRule.Anthropic ? 2 : 0.5, dead.Length);
         double norm = MeanNorm(_encoder, dead) * rule.EncoderScale;
         for (int i = 0; i < rows.Length; i++)
         {
@@ -57,9 +57,10 @@ public sealed partial class DictionaryTrainer
     }
 
     /// <summary>Rows without replacement, each as likely as a power of its squared error: the first arrivals of as many exponential clocks.</summary>
-    private int[] Draw(float[] errors, double power, int count)
+    internal static int[] Draw(SeededRandom random, float[] errors, double power, int count)
     {
-        double[] arrivals = Array.ConvertAll(errors, error => error > 0 ? -Math.Log(_random.NextDouble()) / Math.Pow(error, power) : double.PositiveInfinity);
+        double[] arrivals = Array.ConvertAll(
+            errors, error => error > 0 ? -Math.Log(random.NextDouble()) / Math.Pow(error, power) : double.PositiveInfinity);
         int[] rows = [.. Enumerable.Range(0, errors.Length)];
         Array.Sort((double[])arrivals.Clone(), rows);
         return [.. rows.Take(count).TakeWhile(row => double.IsFinite(arrivals[row]))];

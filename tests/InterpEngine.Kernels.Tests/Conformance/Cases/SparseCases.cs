@@ -68,6 +68,7 @@ internal static class SparseCases
                 X = run.Matrix(x, rows, inner, Layout.Odd),
                 Offset = directions ? run.Tensor(offset, inner) : null,
                 W = directions ? null : run.Weight(w, inner, columns),
+                DirectionsType = k % 2 == 0 ? ElementType.BF16 : ElementType.F32, // which has these numbers
                 Directions = directions ? run.Matrix(Turned(w, inner, columns), columns, inner, Layout.Odd) : default(Matrix?),
                 Chosen = isChosen is null ? null : run.Tensor(candidates, candidates.Length),
                 Bias = everything ? run.Tensor(bias, columns) : null,

@@ -20,7 +20,7 @@ extern "C" {
 #endif
 
 // Raised whenever a struct or the meaning of an argument changes.
-#define IK_ABI_VERSION 5
+#define IK_ABI_VERSION 6
 
 typedef enum ik_status {
   IK_OK = 0,
@@ -256,9 +256,14 @@ typedef struct ik_pack_args {
 // As InterpEngine.Kernels.Selection.
 typedef enum ik_selection { IK_THRESHOLD = 0, IK_TOP_K, IK_TOP_MAGNITUDE, IK_GROUP_MAX, IK_BATCH_TOP_K } ik_selection;
 
+// Without directions w is a packed weight. With them its inner length and type alone are read: its columns are the directions, or
+// those of them that are chosen.
 typedef struct ik_sparse_encode_args {
   ik_matrix x;
+  const float* offset;
   ik_weight w;
+  ik_matrix directions;
+  const int32_t* chosen;
   const float* bias;
   const float* scale;
   const float* threshold;
@@ -266,7 +271,7 @@ typedef struct ik_sparse_encode_args {
   int32_t* row_pointers;
   int32_t* indices;
   float* values;
-  int64_t rows, columns, capacity, k;
+  int64_t rows, columns, direction_rows, capacity, k;
   int32_t selection, reserved;
 } ik_sparse_encode_args;
 
@@ -282,10 +287,13 @@ typedef struct ik_sparse_product_args {
   ik_sparse_rows s;
   const int32_t* order;
   ik_matrix m;
+  const float* offset;
   const float* bias;
-  ik_matrix out;
+  ik_matrix target, out;
+  float* dots;
   int64_t columns;
-  int32_t accumulate, reserved;
+  int32_t accumulate;
+  float scale;
 } ik_sparse_product_args;
 
 typedef struct ik_sparse_dots_args {
@@ -303,6 +311,13 @@ typedef struct ik_sparse_transpose_args {
   int32_t* order;
 } ik_sparse_transpose_args;
 
+typedef struct ik_column_statistics_args {
+  ik_matrix x;
+  float* sums;
+  float* deviations;
+  int64_t rows, columns;
+} ik_column_statistics_args;
+
 typedef struct ik_project_gradient_args {
   ik_matrix parameter, gradient;
   float* squares;
@@ -318,6 +333,13 @@ typedef struct ik_adam_step_args {
   float normalize_epsilon;  // negative for rows left as they are
   int32_t reserved;
 } ik_adam_step_args;
+
+typedef struct ik_sign_step_args {
+  ik_matrix parameter, gradient, fast;
+  int64_t rows, columns;
+  float rate, momentum, share;
+  int32_t reserved;
+} ik_sign_step_args;
 
 typedef enum ik_function { IK_EXP = 0, IK_LOG, IK_F_TANH, IK_ERF, IK_F_SIGMOID } ik_function;
 
@@ -357,8 +379,10 @@ typedef struct ik_evaluate_args {
   OP(sparse_product)    \
   OP(sparse_dots)       \
   OP(sparse_transpose)  \
+  OP(column_statistics) \
   OP(project_gradient)  \
-  OP(adam_step)
+  OP(adam_step)         \
+  OP(sign_step)
 
 // The threads and the instruction set to compute with. Several threads may use one context at the same time.
 typedef struct ik_context ik_context;

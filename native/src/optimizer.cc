@@ -1,4 +1,4 @@
-// A training step's passes over parameters: projection of gradients, Adam, rows of length 1.
+// A training step's passes over rows and parameters: sums of columns, projection of gradients, Adam, rows of length 1, signs.
 #include "kernels.h"
 
 namespace ik::IK_TARGET {
@@ -19,6 +19,28 @@ float dot(const float* a, const float* b, int64_t n) {
 float norm(const float* a, int64_t n) { return first(sqrt(splat(dot(a, a, n)))); }
 
 }  // namespace
+
+ik_status column_statistics(ik_context& context, const ik_column_statistics_args& a) {
+  parallel_for(context, divide_up(a.columns, 16), a.rows * a.columns, [&](int64_t panel) {
+    int64_t c = panel * 16, n = least(16, a.columns - c);
+    double sums[16] = {}, deviations[16] = {};
+    for (int64_t r = 0; r < a.rows; r++) {
+      const float* x = row(a.x, r) + c;
+      for (int64_t i = 0; i < n; i++) sums[i] += x[i];
+    }
+    for (int64_t i = 0; i < n; i++) a.sums[c + i] = static_cast<float>(sums[i]), sums[i] /= static_cast<double>(most(1, a.rows));
+    if (a.deviations == nullptr) return;
+    for (int64_t r = 0; r < a.rows; r++) {
+      const float* x = row(a.x, r) + c;
+      for (int64_t i = 0; i < n; i++) {
+        double deviation = x[i] - sums[i];
+        deviations[i] += deviation * deviation;
+      }
+    }
+    for (int64_t i = 0; i < n; i++) a.deviations[c + i] = static_cast<float>(deviations[i]);
+  });
+  return IK_OK;
+}
 
 ik_status project_gradient(ik_context& context, const ik_project_gradient_args& a) {
   for_rows(context, a.rows, a.columns, [&](int64_t from, int64_t to) {
@@ -62,6 +84,27 @@ ik_status adam_step(ik_context& context, const ik_adam_step_args& a) {
       float length = norm(p, a.columns) + a.normalize_epsilon;
       if (length == 0) continue;
       for_columns(a.columns, [&](int64_t c, int64_t left) { store_some(p + c, load_some(p + c, left) / splat(length), left); });
+    }
+  });
+  return IK_OK;
+}
+
+ik_status sign_step(ik_context& context, const ik_sign_step_args& a) {
+  v16 rate = splat(a.rate), share = splat(a.share);
+  v16 back = splat(1.0f - 1.0f / a.momentum), ahead = splat(1.0f - a.momentum);
+  for_rows(context, a.rows, a.columns, [&](int64_t from, int64_t to) {
+    for (int64_t r = from; r < to; r++) {
+      float *p = row(a.parameter, r), *fast = row(a.fast, r);
+      const float* gradient = row(a.gradient, r);
+      for_columns(a.columns, [&](int64_t c, int64_t left) {
+        v16 y = load_some(p + c, left), z = load_some(fast + c, left), g = load_some(gradient + c, left);
+        v16 x = fma(back, z - y, y);
+        m16 still = ~less(zero(), abs(g));  // and NaN
+        z = z - select(still, zero(), copysign(rate, g));
+        x = fma(share, z - x, x);
+        store_some(fast + c, z, left);
+        store_some(p + c, fma(ahead, z - x, x), left);
+      });
     }
   });
   return IK_OK;

@@ -364,9 +364,14 @@ void draw_args(draw& d, ik_sparse_encode_args& a) {
   int64_t inner = d.size(), limit = a.selection == IK_BATCH_TOP_K ? a.rows * a.columns : a.columns;
   a.k = d.below(limit + 1);
   if (a.selection == IK_GROUP_MAX && (a.k == 0 || a.columns % a.k != 0)) a.k = 1;
-  a.w = d.weight(inner, a.columns), a.x = d.matrix(a.rows, inner);
-  a.bias = d.floats_or_none(1, a.columns), a.scale = d.floats_or_none(1, a.columns);
-  a.threshold = d.floats_or_none(1, a.columns), a.pre = d.matrix_or_none(a.rows, a.columns);
+  a.w = d.weight(inner, a.columns), a.x = d.matrix(a.rows, inner), a.offset = d.floats_or_none(1, inner);
+  int64_t features = a.columns;
+  if (a.w.type != IK_I8 && d.chance(2)) {
+    a.w.data = nullptr, a.direction_rows = features += d.below(3), a.directions = d.matrix(features, inner);
+    if (features > 0 && d.chance(2)) a.chosen = d.integers(a.columns, 0, static_cast<int32_t>(features));
+  }
+  a.bias = d.floats_or_none(1, features), a.scale = d.floats_or_none(1, features);
+  a.threshold = d.floats_or_none(1, features), a.pre = d.matrix_or_none(a.rows, a.columns);
   a.capacity = d.chance(2) ? a.rows * a.columns : d.below(a.rows * a.columns + 1);
   a.row_pointers = d.integers(a.rows + 1, 0, 9), a.indices = d.integers(a.capacity, 0, 9);
   a.values = d.floats(1, a.capacity);
@@ -385,7 +390,20 @@ void draw_args(draw& d, ik_sparse_product_args& a) {
   a.s = sparse(d, rows, n), a.columns = d.columns();
   a.order = d.chance(2) && a.s.capacity > 0 ? d.integers(a.s.capacity, 0, a.s.capacity) : nullptr;
   a.m = d.matrix(n, a.columns), a.bias = d.floats_or_none(1, a.columns), a.out = d.matrix(rows, a.columns);
-  a.accumulate = a.bias == nullptr && d.chance(2);
+  a.accumulate = a.bias == nullptr && d.chance(2), a.scale = 0.5f, a.offset = d.floats_or_none(1, a.columns);
+  a.target = d.matrix_or_none(rows, a.columns);
+  a.dots = a.order == nullptr && a.offset == nullptr ? d.floats_or_none(1, a.s.capacity) : nullptr;
+}
+
+void draw_args(draw& d, ik_column_statistics_args& a) {
+  a.rows = d.rows(), a.columns = d.columns(), a.x = d.matrix(a.rows, a.columns);
+  a.sums = d.floats(1, a.columns), a.deviations = d.floats_or_none(1, a.columns);
+}
+
+void draw_args(draw& d, ik_sign_step_args& a) {
+  a.rows = d.rows(), a.columns = d.columns();
+  for (ik_matrix* m : {&a.parameter, &a.gradient, &a.fast}) *m = d.matrix(a.rows, a.columns);
+  a.rate = 0.1f, a.momentum = 0.95f, a.share = 0.5f;
 }
 
 void draw_args(draw& d, ik_sparse_dots_args& a) {

@@ -17,12 +17,14 @@ public abstract unsafe class HostDevice : Device
         }
         catch (OutOfMemoryException e)
         {
-            throw new DeviceException(
-                $"{Name} has no memory for a buffer of {bytes:N0} bytes; {Arena.ReservedBytes:N0} bytes are held already.",
-                "Use a smaller batch or shorter sequences, capture less, or dispose tensors earlier.",
-                e);
+            throw OutOfMemory(bytes, e);
         }
     }
+
+    private protected DeviceException OutOfMemory(long bytes, OutOfMemoryException? cause = null) => new(
+        $"{Name} has no memory for a buffer of {bytes:N0} bytes; {Arena.ReservedBytes:N0} bytes are held already.",
+        "Use a smaller batch or shorter sequences, capture less, or dispose tensors earlier.",
+        cause);
 
     internal override void FreeMemory(nint address, long bytes) => NativeMemory.AlignedFree((void*)address);
 

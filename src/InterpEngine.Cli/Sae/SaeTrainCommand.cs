@@ -78,7 +78,8 @@ internal static class SaeTrainCommand
             }
         }
 
-        using var source = new ModelActivations(model, settings.Point, Forever(), settings.Seed, settings.Buffer);
+        using var source = new ShuffledActivations(
+            new ModelActivations(model, settings.Point, Forever()), device, settings.Seed, settings.Buffer);
         DictionaryConfig config = new()
         {
             InputWidth = source.Width,
@@ -94,7 +95,7 @@ internal static class SaeTrainCommand
         Directory.CreateDirectory(folder);
         if (parse.GetValue(s_resume) && File.Exists(checkpoint))
         {
-            source.Skip(TrainingCheckpoint.Load(trainer, checkpoint));
+            TrainingCheckpoint.Load(checkpoint, source, trainer);
             terminal.Note($"Going on from step {trainer.StepCount}.");
         }
 
@@ -107,7 +108,7 @@ internal static class SaeTrainCommand
     }
 
     private static void Train(
-        Terminal terminal, DictionaryTrainer trainer, ModelActivations source, Settings settings, int every, string checkpoint, CancellationToken cancellation)
+        Terminal terminal, DictionaryTrainer trainer, IActivationSource source, Settings settings, int every, string checkpoint, CancellationToken cancellation)
     {
         long start = Stopwatch.GetTimestamp();
         int first = trainer.StepCount;
@@ -117,7 +118,7 @@ internal static class SaeTrainCommand
             StepReport report = trainer.Step(x);
             if (every > 0 && trainer.StepCount % every == 0)
             {
-                TrainingCheckpoint.Save(trainer, checkpoint, source.Drawn);
+                TrainingCheckpoint.Save(checkpoint, source, trainer);
             }
 
             if (trainer.StepCount % 100 == 0 || trainer.StepCount == settings.Steps)
@@ -133,7 +134,7 @@ internal static class SaeTrainCommand
 
         if (cancellation.IsCancellationRequested && every > 0)
         {
-            TrainingCheckpoint.Save(trainer, checkpoint, source.Drawn);
+            TrainingCheckpoint.Save(checkpoint, source, trainer);
         }
     }
 

@@ -8,7 +8,10 @@ public sealed unsafe partial class CpuDevice
         var args = new SparseEncodeArgs
         {
             X = new NativeMatrix(op.X),
-            W = new NativeWeight(op.W),
+            Offset = HostMemory.AddressOrZero(op.Offset),
+            W = op.W is { } weight ? new NativeWeight(weight) : new NativeWeight(op.X.Columns, op.Candidates, op.DirectionsType),
+            Directions = NativeMatrix.Of(op.Directions),
+            Chosen = HostMemory.AddressOrZero(op.Chosen),
             Bias = HostMemory.AddressOrZero(op.Bias),
             Scale = HostMemory.AddressOrZero(op.Scale),
             Threshold = HostMemory.AddressOrZero(op.Threshold),
@@ -17,7 +20,8 @@ public sealed unsafe partial class CpuDevice
             Indices = HostMemory.Address(op.Out.Indices),
             Values = HostMemory.Address(op.Out.Values),
             Rows = op.X.Rows,
-            Columns = op.W.Columns,
+            Columns = op.Candidates,
+            DirectionRows = op.Features,
             Capacity = op.Out.Capacity,
             K = op.K,
             Selection = (int)op.Selection,
@@ -33,10 +37,14 @@ public sealed unsafe partial class CpuDevice
             S = new NativeSparseRows(op.S),
             Order = HostMemory.AddressOrZero(op.Order),
             M = new NativeMatrix(op.M),
+            Offset = HostMemory.AddressOrZero(op.Offset),
             Bias = HostMemory.AddressOrZero(op.Bias),
+            Target = NativeMatrix.Of(op.Target),
             Out = new NativeMatrix(op.Out),
+            Dots = HostMemory.AddressOrZero(op.Dots),
             Columns = op.Out.Columns,
             Accumulate = op.Accumulate ? 1 : 0,
+            Scale = op.Scale,
         };
         Finish(NativeMethods.ik_sparse_product(_context, &args), nameof(SparseProduct), in op);
     }
@@ -66,43 +74,5 @@ public sealed unsafe partial class CpuDevice
             Order = HostMemory.Address(op.Order),
         };
         Finish(NativeMethods.ik_sparse_transpose(_context, &args), nameof(SparseTranspose), in op);
-    }
-
-    /// <inheritdoc/>
-    protected override void Execute(in ProjectGradient op)
-    {
-        var args = new ProjectGradientArgs
-        {
-            Parameter = new NativeMatrix(op.Parameter),
-            Gradient = new NativeMatrix(op.Gradient),
-            Squares = HostMemory.Address(op.Squares),
-            Rows = op.Gradient.Rows,
-            Columns = op.Gradient.Columns,
-            Project = op.Project ? 1 : 0,
-            DivideEpsilon = op.DivideEpsilon,
-        };
-        Finish(NativeMethods.ik_project_gradient(_context, &args), nameof(ProjectGradient), in op);
-    }
-
-    /// <inheritdoc/>
-    protected override void Execute(in AdamStep op)
-    {
-        var args = new AdamStepArgs
-        {
-            Parameter = new NativeMatrix(op.Parameter),
-            Gradient = new NativeMatrix(op.Gradient),
-            M = new NativeMatrix(op.M),
-            V = new NativeMatrix(op.V),
-            Rows = op.Parameter.Rows,
-            Columns = op.Parameter.Columns,
-            GradientScale = op.GradientScale,
-            StepSize = op.StepSize,
-            Beta1 = op.Beta1,
-            Beta2 = op.Beta2,
-            InverseRootCorrection = op.InverseRootCorrection,
-            Epsilon = op.Epsilon,
-            NormalizeEpsilon = op.NormalizeEpsilon,
-        };
-        Finish(NativeMethods.ik_adam_step(_context, &args), nameof(AdamStep), in op);
     }
 }

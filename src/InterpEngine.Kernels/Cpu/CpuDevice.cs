@@ -6,6 +6,7 @@ namespace InterpEngine.Kernels.Cpu;
 public sealed unsafe partial class CpuDevice : HostDevice
 {
     private const int MaximumThreads = 1024;
+    private const long LargeBuffer = 8 << 20;
     private readonly ContextHandle _context;
 
     /// <summary>Starts the device's threads.</summary>
@@ -102,6 +103,25 @@ public sealed unsafe partial class CpuDevice : HostDevice
             Type = (int)block.Type,
         };
         Finish(NativeMethods.ik_pack(_context, &args), nameof(Pack), in weight);
+    }
+
+    /// <summary>Large buffers come in large pages: what gathers rows from them would wait for the TLB otherwise.</summary>
+    internal override nint AllocateMemory(long bytes)
+    {
+        nint address = bytes < LargeBuffer ? base.AllocateMemory(bytes) : NativeMethods.ik_weight_allocate(bytes);
+        return address != 0 ? address : throw OutOfMemory(bytes);
+    }
+
+    internal override void FreeMemory(nint address, long bytes)
+    {
+        if (bytes < LargeBuffer)
+        {
+            base.FreeMemory(address, bytes);
+        }
+        else
+        {
+            NativeMethods.ik_weight_free(address, bytes);
+        }
     }
 
     /// <summary>An elementary function of every element, for the tests of its accuracy.</summary>

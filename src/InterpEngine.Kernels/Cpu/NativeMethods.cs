@@ -15,7 +15,7 @@ internal enum Status
 /// <summary>The C ABI of the native library, and the check that it is the one this assembly was built for.</summary>
 internal static unsafe partial class NativeMethods
 {
-    public const int AbiVersion = 5;
+    public const int AbiVersion = 6;
     private const string Library = "interp_kernels";
 
     private static readonly Lazy<string?> s_defect = new(FindDefect);
@@ -30,7 +30,8 @@ internal static unsafe partial class NativeMethods
         Unsafe.SizeOf<LogProbabilityArgs>(), Unsafe.SizeOf<LogSoftmaxArgs>(), Unsafe.SizeOf<TopKArgs>(), Unsafe.SizeOf<RouteArgs>(),
         Unsafe.SizeOf<GatherRowsArgs>(), Unsafe.SizeOf<CombineRowsArgs>(), Unsafe.SizeOf<ClampedSwigluArgs>(), Unsafe.SizeOf<PackArgs>(),
         Unsafe.SizeOf<EvaluateArgs>(), Unsafe.SizeOf<SparseEncodeArgs>(), Unsafe.SizeOf<SparseProductArgs>(), Unsafe.SizeOf<SparseDotsArgs>(),
-        Unsafe.SizeOf<SparseTransposeArgs>(), Unsafe.SizeOf<ProjectGradientArgs>(), Unsafe.SizeOf<AdamStepArgs>(),
+        Unsafe.SizeOf<SparseTransposeArgs>(), Unsafe.SizeOf<ColumnStatisticsArgs>(), Unsafe.SizeOf<ProjectGradientArgs>(),
+        Unsafe.SizeOf<AdamStepArgs>(), Unsafe.SizeOf<SignStepArgs>(),
     ];
 
     /// <summary>Why the library cannot be used; null where it can.</summary>
@@ -172,10 +173,16 @@ internal static unsafe partial class NativeMethods
     public static partial Status ik_sparse_transpose(ContextHandle context, SparseTransposeArgs* args);
 
     [LibraryImport(Library)]
+    public static partial Status ik_column_statistics(ContextHandle context, ColumnStatisticsArgs* args);
+
+    [LibraryImport(Library)]
     public static partial Status ik_project_gradient(ContextHandle context, ProjectGradientArgs* args);
 
     [LibraryImport(Library)]
     public static partial Status ik_adam_step(ContextHandle context, AdamStepArgs* args);
+
+    [LibraryImport(Library)]
+    public static partial Status ik_sign_step(ContextHandle context, SignStepArgs* args);
 }
 
 /// <summary>Threads and instruction set of one device, in the library.</summary>

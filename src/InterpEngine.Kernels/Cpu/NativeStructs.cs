@@ -25,6 +25,9 @@ internal readonly struct NativeWeight
     private readonly long _columns;
     private readonly int _type, _reserved;
 
+    /// <summary>A weight that is still to be packed.</summary>
+    public NativeWeight(int inner, int columns, ElementType type) => (_inner, _columns, _type) = (inner, columns, (int)type);
+
     public NativeWeight(Weight weight)
     {
         if (weight is not PackedWeight packed)
@@ -235,11 +238,13 @@ internal struct EvaluateArgs
 internal struct SparseEncodeArgs
 {
     public NativeMatrix X;
+    public nint Offset;
     public NativeWeight W;
-    public nint Bias, Scale, Threshold;
+    public NativeMatrix Directions;
+    public nint Chosen, Bias, Scale, Threshold;
     public NativeMatrix Pre;
     public nint RowPointers, Indices, Values;
-    public long Rows, Columns, Capacity, K;
+    public long Rows, Columns, DirectionRows, Capacity, K;
     public int Selection, Reserved;
 }
 
@@ -259,10 +264,12 @@ internal struct SparseProductArgs
     public NativeSparseRows S;
     public nint Order;
     public NativeMatrix M;
-    public nint Bias;
-    public NativeMatrix Out;
+    public nint Offset, Bias;
+    public NativeMatrix Target, Out;
+    public nint Dots;
     public long Columns;
-    public int Accumulate, Reserved;
+    public int Accumulate;
+    public float Scale;
 }
 
 internal struct SparseDotsArgs
@@ -280,6 +287,13 @@ internal struct SparseTransposeArgs
     public nint RowPointers, Indices, Order;
 }
 
+internal struct ColumnStatisticsArgs
+{
+    public NativeMatrix X;
+    public nint Sums, Deviations;
+    public long Rows, Columns;
+}
+
 internal struct ProjectGradientArgs
 {
     public NativeMatrix Parameter, Gradient;
@@ -294,5 +308,13 @@ internal struct AdamStepArgs
     public NativeMatrix Parameter, Gradient, M, V;
     public long Rows, Columns;
     public float GradientScale, StepSize, Beta1, Beta2, InverseRootCorrection, Epsilon, NormalizeEpsilon;
+    public int Reserved;
+}
+
+internal struct SignStepArgs
+{
+    public NativeMatrix Parameter, Gradient, Fast;
+    public long Rows, Columns;
+    public float Rate, Momentum, Share;
     public int Reserved;
 }

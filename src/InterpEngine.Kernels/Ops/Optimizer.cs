@@ -1,5 +1,27 @@
 namespace InterpEngine.Kernels;
 
+/// <summary>Sums over the rows of a matrix, column by column.</summary>
+/// <remarks>In double precision, in the order of the rows, then rounded. Deviations are from the mean, which is not rounded first.</remarks>
+public readonly record struct ColumnStatistics
+{
+    /// <summary>[rows, columns].</summary>
+    public required Matrix X { get; init; }
+
+    /// <summary>[columns]: Σ x.</summary>
+    public required Tensor Sums { get; init; }
+
+    /// <summary>[columns] or none: Σ (x − mean x)².</summary>
+    public Tensor? Deviations { get; init; }
+
+    internal void Check()
+    {
+        const string op = nameof(ColumnStatistics);
+        X.Check(op, nameof(X), X.Rows, X.Columns);
+        OpCheck.Vector(op, nameof(Sums), Sums, X.Columns);
+        OpCheck.Vector(op, nameof(Deviations), Deviations, X.Columns);
+    }
+}
+
 /// <summary>
 /// Prepares the gradient of a matrix whose rows are to keep a direction's length: optionally takes out of each row the part along the
 /// parameter's own row, and always measures what is left.
@@ -94,8 +116,65 @@ public readonly record struct AdamStep
     }
 }
 
+/// <summary>
+/// One step of signs on a matrix, averaged as schedule-free learning does: p is y, at which gradients are taken; z is the fast iterate; x, their
+/// average, is what one keeps.
+/// </summary>
+/// <remarks>
+/// For every element, in fp32: <c>x = fma(1 − 1/Momentum, z − p, p)</c>, <c>z = z − Rate·sign(g)</c> with sign(0) = 0, <c>x = fma(Share, z − x,
+/// x)</c>, <c>p = fma(1 − Momentum, z − x, x)</c>. Defazio et al., The Road Less Scheduled, 2024.
+/// </remarks>
+public readonly record struct SignStep
+{
+    /// <summary>[rows, columns]: p, changed in place.</summary>
+    public required Matrix Parameter { get; init; }
+
+    /// <summary>[rows, columns].</summary>
+    public required Matrix Gradient { get; init; }
+
+    /// <summary>[rows, columns]: z, changed in place.</summary>
+    public required Matrix Fast { get; init; }
+
+    /// <summary>How far z goes.</summary>
+    public required float Rate { get; init; }
+
+    /// <summary>Between z and x, where p is.</summary>
+    public required float Momentum { get; init; }
+
+    /// <summary>What the new z counts in the average: 1/t.</summary>
+    public required float Share { get; init; }
+
+    internal void Check()
+    {
+        const string op = nameof(SignStep);
+        Parameter.Check(op, nameof(Parameter), Parameter.Rows, Parameter.Columns);
+        Gradient.Check(op, nameof(Gradient), Parameter.Rows, Parameter.Columns);
+        Fast.Check(op, nameof(Fast), Parameter.Rows, Parameter.Columns);
+    }
+}
+
 public abstract partial class Device
 {
+    /// <summary>Computes <see cref="ColumnStatistics"/>.</summary>
+    public void Run(in ColumnStatistics op)
+    {
+        op.Check();
+        Execute(in op);
+    }
+
+    /// <summary>Computes <see cref="SignStep"/>.</summary>
+    public void Run(in SignStep op)
+    {
+        op.Check();
+        Execute(in op);
+    }
+
+    /// <summary>This device's <see cref="ColumnStatistics"/>; arguments are checked.</summary>
+    protected virtual void Execute(in ColumnStatistics op) => throw Lacks(nameof(ColumnStatistics));
+
+    /// <summary>This device's <see cref="SignStep"/>; arguments are checked.</summary>
+    protected virtual void Execute(in SignStep op) => throw Lacks(nameof(SignStep));
+
     /// <summary>Computes <see cref="ProjectGradient"/>.</summary>
     public void Run(in ProjectGradient op)
     {

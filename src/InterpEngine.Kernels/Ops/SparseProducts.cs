@@ -1,10 +1,11 @@
 namespace InterpEngine.Kernels;
 
 /// <summary>
-/// A sparse matrix times a dense one: <c>Out[r] = start + Σ_e value[e]·M[column[e]]</c> over the entries e of row r. Decodes features; by
-/// the transposed matrix (<see cref="SparseTranspose"/>) it is the gradient of a dictionary's rows.
+/// A sparse matrix times a dense one: <c>Out[r] = start + Σ_e (Scale·value[e])·(M[column[e]] − offset)</c> over the entries e of row r. Decodes
+/// features; by the transposed matrix (<see cref="SparseTranspose"/>) it is the gradient of a dictionary's rows.
 /// </summary>
-/// <remarks>Order of summation: one chain of fused multiply-adds for each element, from its start, in the order of the entries.</remarks>
+/// <remarks>Order of summation: one chain of fused multiply-adds for each element, from its start, in the order of the entries. Scaled values,
+/// rows less the offset, and the bias less the target are each rounded once.</remarks>
 public readonly record struct SparseProduct
 {
     /// <summary>[rows, n].</summary>
@@ -13,11 +14,20 @@ public readonly record struct SparseProduct
     /// <summary>I32 or none: entry e has the value <c>S.Values[Order[e]]</c>, as a transposed matrix keeps them.</summary>
     public Tensor? Order { get; init; }
 
+    /// <summary>Multiplies every value.</summary>
+    public float Scale { get; init; } = 1;
+
     /// <summary>[n, columns].</summary>
     public required Matrix M { get; init; }
 
+    /// <summary>[columns] or none: subtracted from every row of M.</summary>
+    public Tensor? Offset { get; init; }
+
     /// <summary>[columns]: where every row's sum starts; none for +0. Not together with <see cref="Accumulate"/>.</summary>
     public Tensor? Bias { get; init; }
+
+    /// <summary>[rows, columns] or none: subtracted from the start, so that Out is an error.</summary>
+    public Matrix? Target { get; init; }
 
     /// <summary>Whether sums start at what Out holds.</summary>
     public bool Accumulate { get; init; }
@@ -25,12 +35,24 @@ public readonly record struct SparseProduct
     /// <summary>[rows, columns].</summary>
     public required Matrix Out { get; init; }
 
+    /// <summary>As long as the entries of S at least, or none: <c>Out[r]·M[column[e]]</c> of each entry e of row r, as <see cref="SparseDots"/>
+    /// computes it, while both are in the cache. Not with an order or an offset.</summary>
+    public Tensor? Dots { get; init; }
+
+    /// <summary>The usual settings.</summary>
+    public SparseProduct()
+    {
+    }
+
     internal void Check()
     {
         const string op = nameof(SparseProduct);
         M.Check(op, nameof(M), S.Columns, M.Columns);
         Out.Check(op, nameof(Out), S.Rows, M.Columns);
+        Target?.Check(op, nameof(Target), S.Rows, M.Columns);
+        OpCheck.Vector(op, nameof(Offset), Offset, M.Columns);
         OpCheck.Vector(op, nameof(Bias), Bias, M.Columns);
+        OpCheck.Vector(op, nameof(Dots), Dots, S.Capacity);
         if (Order is null)
         {
             S.Check(op, Out.Rows, M.Rows);
@@ -43,6 +65,11 @@ public readonly record struct SparseProduct
         if (Accumulate && Bias is not null)
         {
             throw new ArgumentException($"{op}: sums start at a bias or at what Out holds, not at both.");
+        }
+
+        if (Dots is not null && (Order is not null || Offset is not null))
+        {
+            throw new ArgumentException($"{op}: dots are of entries as they are, and of the rows of M as they are.");
         }
     }
 }

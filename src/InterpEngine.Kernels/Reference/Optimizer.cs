@@ -3,6 +3,50 @@ namespace InterpEngine.Kernels.Reference;
 public sealed partial class ReferenceDevice
 {
     /// <inheritdoc/>
+    protected override void Execute(in ColumnStatistics op)
+    {
+        ColumnStatistics o = op;
+        ForEach(op.X.Columns, column =>
+        {
+            double sum = 0, deviation = 0;
+            for (int row = 0; row < o.X.Rows; row++)
+            {
+                sum += Row(o.X, row)[column];
+            }
+
+            for (int row = 0; row < o.X.Rows; row++)
+            {
+                double distance = Row(o.X, row)[column] - sum / o.X.Rows;
+                deviation += distance * distance;
+            }
+
+            All<float>(o.Sums)[column] = (float)sum;
+            if (o.Deviations is { } deviations)
+            {
+                All<float>(deviations)[column] = (float)deviation;
+            }
+        });
+    }
+
+    /// <inheritdoc/>
+    protected override void Execute(in SignStep op)
+    {
+        SignStep o = op;
+        ForEach(op.Parameter.Rows, row =>
+        {
+            Span<float> p = Row(o.Parameter, row), fast = Row(o.Fast, row);
+            ReadOnlySpan<float> gradient = Row(o.Gradient, row);
+            for (int i = 0; i < p.Length; i++)
+            {
+                double x = p[i] + (1 - 1.0 / o.Momentum) * ((double)fast[i] - p[i]);
+                double z = fast[i] - (gradient[i] > 0 ? o.Rate : gradient[i] < 0 ? -o.Rate : 0);
+                x += o.Share * (z - x);
+                (fast[i], p[i]) = ((float)z, (float)(x + (1 - (double)o.Momentum) * (z - x)));
+            }
+        });
+    }
+
+    /// <inheritdoc/>
     protected override void Execute(in ProjectGradient op)
     {
         ProjectGradient o = op;

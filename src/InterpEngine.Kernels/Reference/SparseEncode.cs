@@ -8,9 +8,11 @@ public sealed partial class ReferenceDevice
     /// <inheritdoc/>
     protected override void Execute(in SparseEncode op)
     {
+        using ReferenceWeight? packed = op.Directions is { } directions ? PackDirections(in op, directions) : null;
         SparseEncode o = op;
+        ReferenceWeight weight = packed ?? Own(op.W!);
         var rows = new List<Candidate>[op.X.Rows];
-        ForEach(rows.Length, row => rows[row] = Select(in o, Candidates(in o, row)));
+        ForEach(rows.Length, row => rows[row] = Select(in o, Candidates(in o, weight, row)));
         if (op.Selection == Selection.BatchTopK)
         {
             SelectOfBatch(rows, op.K);
@@ -29,19 +31,44 @@ public sealed partial class ReferenceDevice
         }
     }
 
-    private static List<Candidate> Candidates(in SparseEncode op, int row)
+    /// <summary>All directions, or the chosen ones, as a weight.</summary>
+    private ReferenceWeight PackDirections(in SparseEncode op, Matrix directions)
     {
-        ReferenceWeight weight = Own(op.W);
-        var left = new LeftRow(Row(op.X, row), weight.Type, 0);
+        var weight = new ReferenceWeight(op.DirectionsType, directions.Columns, op.Candidates);
+        for (int n = 0; n < op.Candidates; n++)
+        {
+            int feature = op.Chosen is { } chosen ? All<int>(chosen)[n] : n;
+            if (feature < 0 || feature >= op.Features)
+            {
+                throw new ArgumentException($"{nameof(SparseEncode)}: an index lies past the end of its table.");
+            }
+
+            nint address = directions.Address + (nint)(feature * directions.Stride * sizeof(float));
+            Pack(weight, new WeightBlock(address, ElementType.F32, directions.Columns, 1, 1, directions.Columns) { ColumnStart = n });
+        }
+
+        return weight;
+    }
+
+    private static List<Candidate> Candidates(in SparseEncode op, ReferenceWeight weight, int row)
+    {
+        float[] x = Row(op.X, row).ToArray();
+        for (int i = 0; op.Offset is { } offset && i < x.Length; i++)
+        {
+            x[i] -= All<float>(offset)[i];
+        }
+
+        var left = new LeftRow(x, weight.Type, 0);
         Span<float> pre = op.Pre is { } p ? Row(p, row) : [];
         var candidates = new List<Candidate>();
-        for (int n = 0; n < weight.Columns; n++)
+        for (int column = 0; column < weight.Columns; column++)
         {
-            float value = (float)left.Dot(weight, n);
+            int n = op.Chosen is { } chosen ? All<int>(chosen)[column] : column;
+            float value = (float)left.Dot(weight, column);
             value = op.Bias is { } bias ? value + All<float>(bias)[n] : value;
             if (!pre.IsEmpty)
             {
-                pre[n] = value;
+                pre[column] = value;
             }
 
             float score = op.Scale is { } scale ? value * All<float>(scale)[n] : value;
@@ -57,7 +84,7 @@ public sealed partial class ReferenceDevice
     /// <summary>A row's survivors, by column; sorts are stable, so of equal scores the first stays first.</summary>
     private static List<Candidate> Select(in SparseEncode op, List<Candidate> candidates)
     {
-        int groupSize = op.Selection == Selection.GroupMax ? op.W.Columns / op.K : 0;
+        int groupSize = op.Selection == Selection.GroupMax ? op.Features / op.K : 0;
         return op.Selection switch
         {
             Selection.TopK or Selection.TopMagnitude => [.. Largest(candidates).Take(op.K).OrderBy(c => c.Column)],

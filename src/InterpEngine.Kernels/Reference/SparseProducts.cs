@@ -14,20 +14,25 @@ public sealed partial class ReferenceDevice
             for (int i = 0; i < sums.Length; i++)
             {
                 sums[i] = o.Bias is { } bias ? All<float>(bias)[i] : o.Accumulate ? output[i] : 0;
+                sums[i] -= o.Target is { } target ? Row(target, row)[i] : 0;
             }
 
             ReadOnlySpan<int> pointers = All<int>(o.S.RowPointers);
             for (int e = pointers[row]; e < pointers[row + 1]; e++)
             {
-                float value = All<float>(o.S.Values)[o.Order is { } order ? All<int>(order)[e] : e];
+                float value = All<float>(o.S.Values)[o.Order is { } order ? All<int>(order)[e] : e] * o.Scale;
                 ReadOnlySpan<float> m = Row(o.M, All<int>(o.S.Indices)[e]);
                 for (int i = 0; i < sums.Length; i++)
                 {
-                    sums[i] += (double)value * m[i];
+                    sums[i] += (double)value * (o.Offset is { } offset ? m[i] - All<float>(offset)[i] : m[i]);
                 }
             }
 
             Round(sums, output);
+            for (int e = pointers[row]; o.Dots is { } dots && e < pointers[row + 1]; e++)
+            {
+                All<float>(dots)[e] = (float)Dot(output, Row(o.M, All<int>(o.S.Indices)[e]));
+            }
         });
     }
 

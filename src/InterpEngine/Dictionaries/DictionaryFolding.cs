@@ -45,13 +45,15 @@ public static class DictionaryFolding
     /// <param name="config">What it is.</param>
     /// <param name="parameters">Its weights, which expect scaled data.</param>
     /// <param name="scale">The factor.</param>
+    /// <param name="outputScale">The factor of what it makes of them, where that is another: a transcoder's.</param>
     public static (DictionaryConfig Config, DictionaryParameters Parameters) FoldActivationScale(
-        DictionaryConfig config, DictionaryParameters parameters, float scale)
+        DictionaryConfig config, DictionaryParameters parameters, float scale, float? outputScale = null)
     {
         ArgumentNullException.ThrowIfNull(config);
         ArgumentNullException.ThrowIfNull(parameters);
         bool pursuit = config.Rule.Kind == ActivationKind.MatchingPursuit, batch = config.Rule.Kind == ActivationKind.BatchTopK;
-        float[] decoder = Array.ConvertAll(parameters.Decoder, value => value / scale);
+        float output = outputScale ?? scale;
+        float[] decoder = Array.ConvertAll(parameters.Decoder, value => value / output);
         return (config with
         {
             Normalization = InputNormalization.None,
@@ -61,14 +63,14 @@ public static class DictionaryFolding
             Encoder = pursuit ? decoder : Array.ConvertAll(parameters.Encoder, value => value * scale),
             EncoderBias = parameters.EncoderBias,
             Decoder = decoder,
-            DecoderBias = Array.ConvertAll(parameters.DecoderBias, value => value / scale),
+            DecoderBias = Array.ConvertAll(parameters.DecoderBias, value => value / output),
             Threshold = batch && config.ScalesByDecoderNorm && parameters.Threshold is { } threshold
-                ? Array.ConvertAll(threshold, value => value / scale)
+                ? Array.ConvertAll(threshold, value => value / output)
                 : parameters.Threshold,
             GateBias = parameters.GateBias,
             MagnitudeScale = parameters.MagnitudeScale,
             ScoreScale = parameters.ScoreScale,
-            Skip = parameters.Skip,
+            Skip = parameters.Skip is { } skip ? Array.ConvertAll(skip, value => value * scale / output) : null,
         });
     }
 

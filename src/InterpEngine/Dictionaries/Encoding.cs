@@ -83,11 +83,9 @@ public sealed class Encoding : IDisposable
     }
 }
 
-/// <summary>Rows as the encoder reads them: normalised and centred.</summary>
+/// <summary>Rows as the encoder reads them: normalised. The encoder itself subtracts the decoder's bias.</summary>
 internal sealed class NormalizedInput : IDisposable
 {
-    private const float LayerNormEpsilon = 1e-5f;
-
     private readonly SparseDictionary _dictionary;
     private readonly Tensor _input;
     private readonly Tensor _rows;
@@ -109,28 +107,28 @@ internal sealed class NormalizedInput : IDisposable
 
         (_dictionary, _input, Count) = (dictionary, x.Share(), checked((int)(x.Shape.Count / Math.Max(1, d))));
         DictionaryParameters parameters = dictionary.Parameters;
-        bool perRow = config.Normalization is InputNormalization.LayerNorm or InputNormalization.ConstantNorm;
-        if (!perRow && !config.CentersInput && parameters.InputMean is null)
+        var normalization = RowNormalization.Of(config.Normalization);
+        if (normalization is null && parameters.InputMean is null)
         {
             _rows = x.Reshape(Count, d);
             return;
         }
 
         _means = config.Normalization == InputNormalization.LayerNorm ? new float[Count] : null;
-        _scales = perRow ? new float[Count] : null;
+        _scales = normalization is null ? null : new float[Count];
         float[] values = x.ToArray<float>();
         for (int row = 0; row < Count; row++)
         {
             Span<float> v = values.AsSpan(row * d, d);
-            if (perRow)
+            if (normalization is not null)
             {
-                NormalizeRow(v, row);
+                (float mean, _scales![row]) = normalization.Apply(v);
+                _means?[row] = mean;
             }
 
-            for (int i = 0; i < d; i++)
+            for (int i = 0; i < d && parameters.InputMean is not null; i++)
             {
-                v[i] = parameters.InputMean is null ? v[i] : (v[i] - parameters.InputMean[i]) * parameters.InputScale![i];
-                v[i] = config.CentersInput ? v[i] - parameters.DecoderBias[i] : v[i];
+                v[i] = (v[i] - parameters.InputMean[i]) * parameters.InputScale![i];
             }
         }
 
@@ -150,38 +148,5 @@ internal sealed class NormalizedInput : IDisposable
     {
         _input.Dispose();
         _rows.Dispose();
-    }
-
-    private void NormalizeRow(Span<float> v, int row)
-    {
-        double sum = 0, squares = 0;
-        foreach (float value in v)
-        {
-            sum += value;
-        }
-
-        double mean = _means is null ? 0 : sum / v.Length;
-        foreach (float value in v)
-        {
-            squares += (value - mean) * (value - mean);
-        }
-
-        double factor;
-        if (_means is null)
-        {
-            factor = Math.Sqrt(v.Length / squares);
-            _scales![row] = (float)(1 / factor);
-        }
-        else
-        {
-            double deviation = Math.Sqrt(squares / (v.Length - 1));
-            factor = 1 / (deviation + LayerNormEpsilon);
-            (_means[row], _scales![row]) = ((float)mean, (float)deviation);
-        }
-
-        foreach (ref float value in v)
-        {
-            value = (float)((value - mean) * factor);
-        }
     }
 }

@@ -14,11 +14,21 @@ internal sealed class MatchingPursuit(Device device, Weight directions, Tensor d
     /// <summary>Told of every choice: row, feature, and what it explains.</summary>
     public Action<int, int, float>? Chosen { get; init; }
 
-    /// <summary>The activations of centred rows, and what they leave of them.</summary>
-    public SparseRows Encode(Tensor rows, out float[] residuals)
+    /// <summary>The activations of rows, and what they leave of them.</summary>
+    /// <param name="rows">[n, d].</param>
+    /// <param name="offset">[d]: subtracted from each row first, or null.</param>
+    /// <param name="residuals">[n, d].</param>
+    public SparseRows Encode(Tensor rows, Tensor? offset, out float[] residuals)
     {
         int count = rows.Shape[0], d = rows.Shape[1], features = directions.Columns;
-        using Tensor residual = device.Upload<float>(rows.ToArray<float>(), count, d);
+        float[] centred = rows.ToArray<float>();
+        float[] mean = offset?.ToArray<float>() ?? new float[d];
+        for (int i = 0; i < centred.Length; i++)
+        {
+            centred[i] -= mean[i % d];
+        }
+
+        using Tensor residual = device.Upload<float>(centred, count, d);
         var active = new SortedDictionary<int, float>[count];
         bool[] done = new bool[count];
         for (int row = 0; row < count; row++)

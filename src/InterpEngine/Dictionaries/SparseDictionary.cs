@@ -78,7 +78,7 @@ public sealed class SparseDictionary : IDisposable
         {
             if (rule.Kind == ActivationKind.MatchingPursuit)
             {
-                return input.With(new MatchingPursuit(Device, _encoder, _decoder, rule).Encode(input.Rows, out _), null);
+                return input.With(new MatchingPursuit(Device, _encoder, _decoder, rule).Encode(input.Rows, Offset, out _), null);
             }
 
             dense = pre ? Device.Allocate(ElementType.F32, input.Count, Config.Features) : null;
@@ -88,6 +88,7 @@ public sealed class SparseDictionary : IDisposable
             SparseRows rows = Device.Encode(new SparseEncode
             {
                 X = input.Rows,
+                Offset = Offset,
                 W = _encoder,
                 Bias = _bias,
                 Scale = scores,
@@ -152,6 +153,9 @@ public sealed class SparseDictionary : IDisposable
         _decoderBias.Dispose();
         _bias?.Dispose();
     }
+
+    /// <summary>What the encoder subtracts from its input, or null.</summary>
+    private Tensor? Offset => Config.CentersInput ? _decoderBias : null;
 
     /// <summary>What scores must exceed under a rule; null for nothing at all.</summary>
     private Tensor? Threshold(ActivationRule rule, IReadOnlyList<bool>? only)

@@ -7,22 +7,31 @@ internal sealed class Batch : IDisposable
 {
     private readonly Device _device;
     private readonly List<IDisposable> _owned = [];
+    private readonly float[]? _outputScales;
 
     public Batch(DictionaryTrainer trainer, Tensor x, Tensor? target)
     {
         _device = x.Device;
         DictionaryConfig config = trainer.Config;
-        Rows = (int)(x.Shape.Count / config.InputWidth);
-        using Tensor? scaled = trainer.ScaleInput(x);
-        Input = Own((scaled ?? x).Reshape(Rows, config.InputWidth));
-        Target = Own(target is null ? Input.Share() : target.Reshape(Rows, config.OutputWidth));
-        if (Target.Shape[1] != config.OutputWidth)
+        int d = config.InputWidth;
+        Rows = (int)(x.Shape.Count / d);
+        Input = Own(x.Reshape(Rows, d));
+        Target = Own((target ?? x).Reshape(Rows, config.OutputWidth));
+        if (trainer.InputMean is { } mean)
         {
-            throw new DictionaryException($"A transcoder from {config.InputWidth} to {config.OutputWidth} needs targets of that width.");
+            Input = Own(Standardized(Input, mean, trainer.InputScale!));
+            Target = target is null ? Own(Input.Share()) : Target;
         }
 
-        Centered = Input;
-        TargetVariance = Variance(HostSpan.Of<float>(Target), config.OutputWidth);
+        TargetVariance = Variance(Target);
+        if (RowNormalization.Of(config.Normalization) is { } normalization)
+        {
+            // What is decoded is compared in the scale of the input again, as SAELens does, unless it is something else than the input.
+            bool restores = !config.IsTranscoder;
+            _outputScales = restores ? new float[Rows] : null;
+            (Tensor normalized, Tensor? comparable) = Normalized(normalization, restores);
+            (Input, Target) = (Own(normalized), comparable is null ? Target : Own(comparable));
+        }
     }
 
     public int Rows { get; }
@@ -30,11 +39,11 @@ internal sealed class Batch : IDisposable
     /// <summary>[n, input], normalised.</summary>
     public Tensor Input { get; }
 
-    /// <summary>[n, output].</summary>
+    /// <summary>[n, output]: what is to be decoded.</summary>
     public Tensor Target { get; }
 
-    /// <summary>[n, input]: what the encoder reads.</summary>
-    public Tensor Centered { get; private set; }
+    /// <summary>Whether errors are counted in another scale than they are decoded in: <see cref="ScaleOutput"/>.</summary>
+    public bool ScalesOutput => _outputScales is not null;
 
     /// <summary>Σ (y − mean y)².</summary>
     public double TargetVariance { get; }
@@ -42,11 +51,14 @@ internal sealed class Batch : IDisposable
     /// <summary>Which features count as dead.</summary>
     public bool[] Dead { get; set; } = [];
 
-    public int DeadCount => Dead.Count(dead => dead);
+    public int DeadCount { get; set; }
 
     public double Reconstruction { get; set; }
 
     public double Sparsity { get; set; }
+
+    /// <summary>The sparsity loss without its coefficient, where it has a row's sum.</summary>
+    public double UnscaledSparsity { get; set; }
 
     public double Auxiliary { get; set; }
 
@@ -54,28 +66,20 @@ internal sealed class Batch : IDisposable
 
     public long Active { get; set; }
 
-    public void Center(TrainedMatrix? bias)
+    /// <summary>From decoded rows or errors to the scale that they are counted in, or from gradients there to gradients here.</summary>
+    public void ScaleOutput(Tensor rows)
     {
-        if (bias is null)
+        if (_outputScales is null)
         {
             return;
         }
 
-        int d = Input.Shape[1];
-        Tensor centered = New(d);
-        Span<float> to = HostSpan.Of<float>(centered);
-        ReadOnlySpan<float> from = HostSpan.Of<float>(Input), mean = bias.Values;
-        for (int at = 0; at < to.Length; at += d)
+        int width = rows.Shape.Columns;
+        Span<float> values = HostSpan.Of<float>(rows);
+        for (int row = 0; row < Rows; row++)
         {
-            ReadOnlySpan<float> x = from.Slice(at, d);
-            Span<float> s = to.Slice(at, d);
-            for (int i = 0; i < d; i++)
-            {
-                s[i] = x[i] - mean[i];
-            }
+            DictionaryTrainer.Scale(values.Slice(row * width, width), _outputScales[row]);
         }
-
-        Centered = centered;
     }
 
     /// <summary>A new [n, width], freed with the batch.</summary>
@@ -90,26 +94,63 @@ internal sealed class Batch : IDisposable
     public void Dispose() => _owned.ForEach(owned => owned.Dispose());
 
     /// <summary>Σ (v − mean v)² over all rows.</summary>
-    public static double Variance(ReadOnlySpan<float> rows, int width)
+    public static double Variance(Tensor rows)
     {
-        double[] sums = new double[width], squares = new double[width];
-        for (int at = 0; at < rows.Length; at += width)
+        using Tensor sums = rows.Device.Allocate(ElementType.F32, rows.Shape.Columns), deviations = rows.Device.Allocate(ElementType.F32, rows.Shape.Columns);
+        rows.Device.Run(new ColumnStatistics { X = rows, Sums = sums, Deviations = deviations });
+        return Sum(deviations);
+    }
+
+    /// <summary>Σ v².</summary>
+    public static double SquaresOf(Tensor rows)
+    {
+        using Tensor squares = rows.Device.Allocate(ElementType.F32, checked((int)rows.Shape.Rows));
+        rows.Device.Run(new ProjectGradient { Parameter = rows, Gradient = rows, Squares = squares });
+        return Sum(squares);
+    }
+
+    private static double Sum(Tensor values)
+    {
+        double sum = 0;
+        foreach (float value in HostSpan.Of<float>(values))
         {
-            for (int i = 0; i < width; i++)
+            sum += value;
+        }
+
+        return sum;
+    }
+
+    private Tensor Standardized(Tensor x, float[] mean, float[] scale)
+    {
+        float[] values = x.ToArray<float>();
+        for (int i = 0; i < values.Length; i++)
+        {
+            values[i] = (values[i] - mean[i % mean.Length]) * scale[i % mean.Length];
+        }
+
+        return _device.Upload<float>(values, x.Shape.Axes);
+    }
+
+    /// <summary>Normalised inputs, and what is to be decoded so that undoing the normalisation gives the inputs.</summary>
+    private (Tensor Input, Tensor? Target) Normalized(RowNormalization normalization, bool restores)
+    {
+        int d = Input.Shape.Columns;
+        float[] values = Input.ToArray<float>(), targets = restores ? (float[])values.Clone() : [];
+        for (int row = 0; row < Rows; row++)
+        {
+            Span<float> v = values.AsSpan(row * d, d);
+            (float mean, float scale) = normalization.Apply(v);
+            for (int i = row * d; restores && i < (row + 1) * d; i++)
             {
-                double v = rows[at + i];
-                sums[i] += v;
-                squares[i] += v * v;
+                targets[i] = (targets[i] - mean) / scale;
+            }
+
+            if (restores)
+            {
+                _outputScales![row] = scale;
             }
         }
 
-        double total = 0;
-        int n = rows.Length / width;
-        for (int i = 0; i < width; i++)
-        {
-            total += squares[i] - sums[i] * sums[i] / n;
-        }
-
-        return total;
+        return (_device.Upload<float>(values, Rows, d), restores ? _device.Upload<float>(targets, Rows, d) : null);
     }
 }

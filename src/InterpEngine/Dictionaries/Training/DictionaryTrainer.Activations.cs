@@ -8,15 +8,13 @@ public sealed partial class DictionaryTrainer
     {
         if (IsGated)
         {
+            entries.SplitGradients();
             DifferentiateGated(entries);
         }
         else if (_threshold is not null)
         {
+            entries.SplitGradients();
             DifferentiateJump(batch, entries);
-        }
-        else
-        {
-            entries.ValueGradients.CopyTo(entries.PreGradients);
         }
     }
 
@@ -115,7 +113,8 @@ public sealed partial class DictionaryTrainer
         }
 
         int[] dead = [.. Enumerable.Range(0, Config.Features).Where(f => batch.Dead[f])];
-        using Entries entries = EncodeChosen(batch, dead, Kernels.Selection.Threshold, 0, NotExcluded);
+        using Entries entries = Encode(batch, _encoderBias, Kernels.Selection.Threshold, 0, [], dead);
+        entries.SplitGradients();
         double factor = _options.PreActivationCoefficient / batch.Rows;
         for (int e = 0; e < entries.Count; e++)
         {

@@ -11,42 +11,37 @@ public sealed partial class DictionaryTrainer
         ? Math.Round(_options.InitialK - (_options.InitialK - Config.Rule.K) * StepCount / _options.KAnnealingSteps)
         : Config.Rule.K;
 
-    /// <summary>Rows in the scale that the dictionary learns in, or null where that is their own.</summary>
-    internal Tensor? ScaleInput(Tensor x)
-    {
-        if (_given.InputMean is not { } mean || _given.InputScale is not { } scale)
-        {
-            return null;
-        }
-
-        float[] values = x.ToArray<float>();
-        for (int i = 0; i < values.Length; i++)
-        {
-            values[i] = (values[i] - mean[i % mean.Length]) * scale[i % mean.Length];
-        }
-
-        return _device.Upload<float>(values, x.Shape.Axes);
-    }
-
     private void StepOfRule(Batch batch)
     {
         using Entries all = Encode(batch, _encoderBias, Config.Rule with { K = CurrentK });
+        using Entries? wide = _options.MultiTopKCoefficient == 0 ? null
+            : Encode(batch, _encoderBias, new(ActivationKind.TopK, Math.Min(4 * Config.Rule.K, Config.Features)));
         Activate(all);
-        CountActive(batch, all);
+        bool[] active = CountActive(batch, all.Features, all.Values);
+        foreach (int f in wide is null ? [] : wide.Features)
+        {
+            active[f] = true;
+        }
+
+        CountSince(batch, active);
         AverageThreshold(all, batch);
         IReadOnlyList<Entries> levels = _levels.Length == 1 ? [all] : all.Split(_levels);
         try
         {
-            Tensor[] errors = Decode(batch, levels);
+            // Where the gradient is the error times one number, its dots with the decoder are found while it is decoded.
+            bool direct = levels.Count == 1 && LevelWeight(0) == 1 && _options.Reconstruction != ReconstructionLoss.Norm
+                && !batch.ScalesOutput && _skip is null;
+            Tensor[] errors = Decode(batch, levels, direct);
+            Trace?.Decoded(wide ?? all, errors);
             AddAuxiliary(batch, errors);
-            DifferentiateReconstruction(batch, errors);
+            double factor = DifferentiateReconstruction(batch, errors);
             for (int level = 0; level < levels.Count; level++)
             {
-                levels[level].Backward(_decoder, errors[level]);
+                levels[level].Backward(_decoder, errors[level], factor, direct);
             }
 
-            AddBias(errors[0]);
-            DifferentiateSkip(batch, errors[0]);
+            AddBias(errors[0], factor);
+            DifferentiateSkip(batch, errors[0], factor);
             float[] normGradients = _norms.Length > 0 ? new float[_norms.Length] : [];
             using Entries? gate = IsGated ? AddGate(batch, all, normGradients) : null;
             foreach (Entries entries in levels)
@@ -56,7 +51,7 @@ public sealed partial class DictionaryTrainer
                 BackwardToEncoder(batch, entries, IsGated ? null : _encoderBias);
             }
 
-            AddMultiTopK(batch);
+            AddMultiTopK(batch, wide);
             AddPreActivationLoss(batch, normGradients);
             DifferentiateNorms(normGradients);
         }
@@ -73,7 +68,8 @@ public sealed partial class DictionaryTrainer
     private Entries Encode(Batch batch, TrainedMatrix? bias, ActivationRule rule)
     {
         int features = Config.Features;
-        var least = new float[features];
+        bool signed = rule.KeepsNegative || rule.Kind == ActivationKind.TopMagnitude;
+        float[] least = signed ? [] : new float[features];
         if (rule.Kind == ActivationKind.JumpRelu)
         {
             float half = (float)(_options.Bandwidth / 2);
@@ -95,31 +91,51 @@ public sealed partial class DictionaryTrainer
             ActivationKind.TopK => Selection.TopK,
             ActivationKind.BatchTopK => Selection.BatchTopK,
             ActivationKind.GroupMax => Selection.GroupMax,
-            ActivationKind.TopMagnitude => throw new DictionaryException("The k largest magnitudes have no training rule."),
+            ActivationKind.TopMagnitude => Selection.TopMagnitude,
             _ => Selection.Threshold,
         };
-        using Tensor threshold = _device.Upload<float>(least, features);
-        using Tensor? scale = Config.ScalesByDecoderNorm || Config.ScalesScores ? _device.Upload<float>(_norms, features) : null;
+        double k = rule.Kind == ActivationKind.BatchTopK ? rule.K * batch.Rows : rule.K;
+        return Encode(batch, bias, selection, checked((int)k), least, null);
+    }
+
+    /// <summary>The product with the encoder, or with some of its directions, and what survives of it.</summary>
+    private Entries Encode(Batch batch, TrainedMatrix? bias, Selection selection, int k, ReadOnlySpan<float> least, int[]? chosen)
+    {
+        using Tensor? threshold = least.IsEmpty ? null : _device.Upload(least, least.Length);
+        using Tensor? scale = Config.ScalesByDecoderNorm || Config.ScalesScores ? _device.Upload<float>(_norms, _norms.Length) : null;
+        using Tensor? indices = chosen is null ? null : _device.Upload<int>(chosen, chosen.Length);
         return new Entries(_device, _device.Encode(new SparseEncode
         {
-            X = batch.Centered,
-            W = _weight,
-            Bias = IsGated ? null : bias?.Value.Reshape(features),
+            X = batch.Input,
+            Offset = Offset,
+            Directions = _encoder!.Value,
+            DirectionsType = _options.BFloat16 ? ElementType.BF16 : ElementType.F32,
+            Chosen = indices,
+            Bias = IsGated ? null : bias?.Value,
             Scale = scale,
             Threshold = threshold,
             Selection = selection,
-            K = checked((int)(rule.Kind == ActivationKind.BatchTopK ? rule.K * batch.Rows : rule.K)),
+            K = k,
             Out = null!,
         }, _guess));
     }
+
+    /// <summary>What the encoder subtracts from its input, or null.</summary>
+    private Tensor? Offset => Config.CentersInput ? _decoderBias.Value : null;
 
     /// <summary>From pre-activations to what the decoder multiplies by.</summary>
     private void Activate(Entries entries)
     {
         _guess = entries.Count + entries.Count / 8;
+        if (!IsGated && _threshold is null)
+        {
+            return;
+        }
+
+        entries.SplitValues();
         ReadOnlySpan<int> features = entries.Features;
         Span<float> values = entries.Values;
-        for (int e = 0; e < values.Length && (IsGated || _threshold is not null); e++)
+        for (int e = 0; e < values.Length; e++)
         {
             int f = features[e];
             values[e] = IsGated
@@ -130,29 +146,25 @@ public sealed partial class DictionaryTrainer
 
     private int _guess;
 
-    private void CountActive(Batch batch, Entries entries)
+    /// <summary>Counts what is active, and tells which features are.</summary>
+    private bool[] CountActive(Batch batch, ReadOnlySpan<int> features, ReadOnlySpan<float> values)
     {
         bool[] active = new bool[Config.Features];
-        ReadOnlySpan<int> features = entries.Features;
-        ReadOnlySpan<float> values = entries.Values;
-        for (int e = 0; e < values.Length; e++)
+        for (int e = 0; e < features.Length; e++)
         {
             if (values[e] != 0)
             {
                 active[features[e]] = true;
+                _activations[features[e]]++;
                 batch.Active++;
             }
         }
 
-        if (_options.MultiTopKCoefficient > 0)
-        {
-            using Entries wide = EncodeMulti(batch);
-            foreach (int f in wide.Features)
-            {
-                active[f] = true;
-            }
-        }
+        return active;
+    }
 
+    private void CountSince(Batch batch, bool[] active)
+    {
         for (int f = 0; f < active.Length; f++)
         {
             _sinceActive[f] = active[f] ? 0 : _sinceActive[f] + (_options.DeadCount == DeadCount.StepsBefore ? 1 : batch.Rows);
@@ -160,7 +172,7 @@ public sealed partial class DictionaryTrainer
 
         if (_options.DeadCount == DeadCount.RowsAfter)
         {
-            batch.Dead = [.. _sinceActive.Select(count => count >= _options.DeadWindow)];
+            FindDead(batch, _options.DeadWindow);
         }
     }
 
@@ -200,52 +212,48 @@ public sealed partial class DictionaryTrainer
     }
 
     /// <summary>Each level's error x̂ − y; a level's reconstruction contains those before it.</summary>
-    private Tensor[] Decode(Batch batch, IReadOnlyList<Entries> levels)
+    private Tensor[] Decode(Batch batch, IReadOnlyList<Entries> levels, bool dots)
     {
-        int width = Config.OutputWidth;
         Tensor[] errors = new Tensor[levels.Count];
         for (int level = 0; level < levels.Count; level++)
         {
-            errors[level] = batch.New(width);
-            Span<float> e = HostSpan.Of<float>(errors[level]);
-            if (level > 0)
+            errors[level] = batch.New(Config.OutputWidth);
+            if (level == 0)
             {
-                HostSpan.Of<float>(errors[level - 1]).CopyTo(e);
+                levels[0].Decode(_decoder, _decoderBias, batch.Target, errors[0], dots);
+                AddSkip(batch, errors[0]);
             }
             else
             {
-                ReadOnlySpan<float> y = HostSpan.Of<float>(batch.Target), bias = _decoderBias.Values;
-                for (int at = 0; at < e.Length; at += width)
-                {
-                    for (int i = 0; i < width; i++)
-                    {
-                        e[at + i] = bias[i] - y[at + i];
-                    }
-                }
-
-                if (_skip is not null)
-                {
-                    AddSkip(batch, errors[0]);
-                }
+                _device.Run(new Copy { From = errors[level - 1], To = errors[level] });
+                levels[level].DecodeOnto(_decoder, errors[level]);
             }
-
-            levels[level].DecodeOnto(_decoder, errors[level]);
         }
 
-        batch.SquaredError = SumOfSquares(HostSpan.Of<float>(errors[^1]));
+        foreach (Tensor error in errors)
+        {
+            batch.ScaleOutput(error);
+        }
+
+        batch.SquaredError = Batch.SquaresOf(errors[^1]);
         return errors;
     }
 
     private void AddSkip(Batch batch, Tensor output)
     {
+        if (_skip is null)
+        {
+            return;
+        }
+
         using Weight weight = _device.CreateWeight(Config.InputWidth, Config.OutputWidth);
         _device.Pack(weight, new WeightBlock(
-            _skip!.Value.Address, ElementType.F32, Config.InputWidth, Config.OutputWidth, 1, Config.InputWidth));
+            _skip.Value.Address, ElementType.F32, Config.InputWidth, Config.OutputWidth, 1, Config.InputWidth));
         _device.Run(new MatMul { X = batch.Input, W = weight, Residual = output, Out = output });
     }
 
-    /// <summary>∂loss/∂skip = gᵀ·x.</summary>
-    private void DifferentiateSkip(Batch batch, Tensor gradient)
+    /// <summary>∂loss/∂skip = factor·gᵀ·x.</summary>
+    private void DifferentiateSkip(Batch batch, Tensor gradient, double factor)
     {
         if (_skip is null)
         {
@@ -257,13 +265,12 @@ public sealed partial class DictionaryTrainer
         _device.Pack(x, new WeightBlock(batch.Input.Address, ElementType.F32, batch.Rows, d, d, 1));
         float[] turned = Formats.StoredWeights.Transpose(HostSpan.Of<float>(gradient).ToArray(), batch.Rows, output);
         using Tensor rows = _device.Upload<float>(turned, output, batch.Rows);
-        _device.Run(new MatMul { X = rows, W = x, Out = _skip.Gradient });
+        _device.Run(new MatMul { X = rows, W = x, Scale = (float)factor, Out = _skip.Gradient });
     }
 
     private void BackwardToEncoder(Batch batch, Entries entries, TrainedMatrix? bias)
     {
-        var sums = new float[Config.Features];
-        entries.BackwardToEncoder(_encoder!, batch.Centered, sums);
+        float[] sums = entries.BackwardToEncoder(_encoder!, batch.Input, Offset);
         for (int f = 0; f < sums.Length && bias is not null; f++)
         {
             bias.Gradients[f] += sums[f];
@@ -276,38 +283,19 @@ public sealed partial class DictionaryTrainer
 
         // The bias that was subtracted: −Σ over rows of ∂loss/∂s = −Σ over features of the sums times the encoder's rows.
         int[] nonzero = [.. Enumerable.Range(0, sums.Length).Where(f => sums[f] != 0)];
-        using SparseRows row = SparseRowsEditing.Upload(_device, sums.Length, [0, nonzero.Length], nonzero, [.. nonzero.Select(f => -sums[f])]);
-        _device.Run(new SparseProduct { S = row, M = _encoder!.Value, Accumulate = true, Out = _decoderBias.Gradient });
+        using SparseRows row = SparseRowsEditing.Upload(_device, sums.Length, [0, nonzero.Length], nonzero, [.. nonzero.Select(f => sums[f])]);
+        _device.Run(new SparseProduct { S = row, Scale = -1, M = _encoder!.Value, Accumulate = true, Out = _decoderBias.Gradient });
     }
 
-    private void AddBias(Tensor gradient)
+    /// <summary>The decoder's bias is a part of every row that is decoded.</summary>
+    private void AddBias(Tensor gradient, double factor)
     {
-        Span<float> bias = _decoderBias.Gradients;
-        ReadOnlySpan<float> g = HostSpan.Of<float>(gradient);
-        double[] sums = new double[bias.Length];
-        for (int at = 0; at < g.Length; at += sums.Length)
+        using Tensor sums = _device.Allocate(ElementType.F32, _decoderBias.Columns);
+        _device.Run(new ColumnStatistics { X = gradient, Sums = sums });
+        Span<float> bias = _decoderBias.Gradients, added = HostSpan.Of<float>(sums);
+        for (int i = 0; i < bias.Length; i++)
         {
-            ReadOnlySpan<float> row = g.Slice(at, sums.Length);
-            for (int i = 0; i < sums.Length; i++)
-            {
-                sums[i] += row[i];
-            }
+            bias[i] += (float)(factor * added[i]);
         }
-
-        for (int i = 0; i < sums.Length; i++)
-        {
-            bias[i] += (float)sums[i];
-        }
-    }
-
-    internal static double SumOfSquares(ReadOnlySpan<float> values)
-    {
-        double sum = 0;
-        foreach (float value in values)
-        {
-            sum += (double)value * value;
-        }
-
-        return sum;
     }
 }

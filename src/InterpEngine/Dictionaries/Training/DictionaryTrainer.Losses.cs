@@ -5,61 +5,81 @@ namespace InterpEngine.Dictionaries.Training;
 /// <summary>The losses and their derivatives.</summary>
 public sealed partial class DictionaryTrainer
 {
-    private const float NotExcluded = float.NegativeInfinity;
-
     /// <summary>The sparsity loss's coefficient in this step.</summary>
     private double SparsityScale => _options.SparsityWarmup > 0 ? Math.Min((double)StepCount / _options.SparsityWarmup, 1) : 1;
 
-    /// <summary>Errors become gradients: of each level's own decoded part, that is, of all levels from it on.</summary>
-    private void DifferentiateReconstruction(Batch batch, Tensor[] errors)
+    /// <summary>
+    /// From errors to gradients, of each level's own decoded part, that is, of all levels from it on. They stay errors where that is one number
+    /// times them.
+    /// </summary>
+    /// <returns>What to multiply by.</returns>
+    private double DifferentiateReconstruction(Batch batch, Tensor[] errors)
     {
-        for (int level = 0; level < errors.Length; level++)
+        if (_options.Reconstruction == ReconstructionLoss.Norm)
         {
-            double weight = _options.LevelWeights.Length > 0 ? _options.LevelWeights[level] : 1;
-            batch.Reconstruction += weight * Differentiate(batch, HostSpan.Of<float>(errors[level]), weight);
+            for (int level = 0; level < errors.Length; level++)
+            {
+                double weight = LevelWeight(level);
+                batch.Reconstruction += weight * DifferentiateNorm(batch, HostSpan.Of<float>(errors[level]), weight);
+            }
+        }
+
+        double divisor = _options.Reconstruction switch
+        {
+            ReconstructionLoss.Norm => 2,
+            ReconstructionLoss.Squares => batch.Rows * Config.Layers,
+            _ => batch.TargetVariance,
+        };
+        for (int level = 0; level < errors.Length && _options.Reconstruction != ReconstructionLoss.Norm; level++)
+        {
+            double weight = LevelWeight(level);
+            bool isLast = level == errors.Length - 1;
+            batch.Reconstruction += weight * (isLast ? batch.SquaredError : Batch.SquaresOf(errors[level])) / divisor;
+            if (weight != 1)
+            {
+                Scale(HostSpan.Of<float>(errors[level]), weight);
+            }
         }
 
         for (int level = errors.Length - 2; level >= 0; level--)
         {
-            Span<float> to = HostSpan.Of<float>(errors[level]);
-            ReadOnlySpan<float> from = HostSpan.Of<float>(errors[level + 1]);
-            for (int i = 0; i < to.Length; i++)
-            {
-                to[i] += from[i];
-            }
+            _device.Run(new Add { A = errors[level], B = errors[level + 1], Out = errors[level] });
         }
+
+        foreach (Tensor error in errors)
+        {
+            batch.ScaleOutput(error);
+        }
+
+        return 2 / divisor;
     }
 
-    private double Differentiate(Batch batch, Span<float> e, double weight)
+    private double LevelWeight(int level) => _options.LevelWeights.Length > 0 ? _options.LevelWeights[level] : 1;
+
+    private double DifferentiateNorm(Batch batch, Span<float> e, double weight)
     {
         int parts = batch.Rows * Config.Layers, width = Config.OutputWidth / Config.Layers;
-        if (_options.Reconstruction == ReconstructionLoss.Norm)
+        double sum = 0;
+        for (int at = 0; at < e.Length; at += width)
         {
-            double sum = 0;
-            for (int at = 0; at < e.Length; at += width)
-            {
-                Span<float> row = e.Slice(at, width);
-                double norm = Math.Sqrt(SumOfSquares(row));
-                sum += norm;
-                Scale(row, norm == 0 ? 0 : weight / (norm * parts));
-            }
-
-            return sum / parts;
+            Span<float> row = e.Slice(at, width);
+            double norm = Math.Sqrt(SumOfSquares(row));
+            sum += norm;
+            Scale(row, norm == 0 ? 0 : weight / (norm * parts));
         }
 
-        double divisor = _options.Reconstruction == ReconstructionLoss.Squares ? parts : batch.TargetVariance;
-        double loss = SumOfSquares(e) / divisor;
-        Scale(e, 2 * weight / divisor);
-        return loss;
+        return sum / parts;
     }
 
-    private static void Scale(Span<float> values, double factor)
+    private static double SumOfSquares(ReadOnlySpan<float> values)
     {
-        float f = (float)factor;
-        foreach (ref float value in values)
+        double sum = 0;
+        foreach (float value in values)
         {
-            value *= f;
+            sum += (double)value * value;
         }
+
+        return sum;
     }
 
     /// <summary>Dead features explain what is left.</summary>
@@ -79,142 +99,97 @@ public sealed partial class DictionaryTrainer
             begin = end;
             if (dead.Length > 0)
             {
-                AddAuxiliary(batch, HostSpan.Of<float>(byLevel ? errors[level] : errors[^1]), dead);
+                AddAuxiliary(batch, byLevel ? errors[level] : errors[^1], dead);
             }
         }
     }
 
-    private void AddAuxiliary(Batch batch, ReadOnlySpan<float> error, int[] dead)
+    private void AddAuxiliary(Batch batch, Tensor error, int[] dead)
     {
         int most = Config.OutputWidth / Config.Layers / 2;
         bool signed = _options.Auxiliary is AuxiliaryLoss.Signed or AuxiliaryLoss.SignedByLevel;
-        using Entries entries = EncodeChosen(batch, dead, Selection.TopK, Math.Min(most, dead.Length), signed ? NotExcluded : 0);
-        using Tensor estimate = _device.Allocate(ElementType.F32, batch.Rows, Config.OutputWidth);
-        HostSpan.Of<float>(estimate).Clear();
-        entries.DecodeOnto(_decoder, estimate);
-        Span<float> gradient = HostSpan.Of<float>(estimate); // ê − r, r = −e
-        for (int i = 0; i < gradient.Length; i++)
+        using Entries entries = Encode(
+            batch, _encoderBias, Selection.TopK, Math.Min(most, dead.Length), signed ? [] : new float[Config.Features], dead);
+        using Tensor estimate = _device.Allocate(ElementType.F32, batch.Rows, Config.OutputWidth); // ê − r, r = −e
+        if (batch.ScalesOutput)
         {
-            gradient[i] += error[i];
+            HostSpan.Of<float>(estimate).Clear();
+            entries.DecodeOnto(_decoder, estimate);
+            batch.ScaleOutput(estimate);
+            _device.Run(new Add { A = estimate, B = error, Out = estimate });
+        }
+        else
+        {
+            _device.Run(new Copy { From = error, To = estimate });
+            entries.DecodeOnto(_decoder, estimate);
         }
 
         double scale = Math.Min((double)dead.Length / most, 1);
         double factor = _options.AuxiliaryCoefficient * _options.Auxiliary switch
         {
-            AuxiliaryLoss.ResidualVariance => Batch.Variance(error, Config.OutputWidth) is > 0 and var variance ? 1 / variance : 0,
+            AuxiliaryLoss.ResidualVariance => Batch.Variance(error) is > 0 and var variance ? 1 / variance : 0,
             AuxiliaryLoss.TargetVariance => scale / batch.TargetVariance,
             _ => scale / batch.Rows,
         };
-        batch.Auxiliary += factor * SumOfSquares(gradient);
-        Scale(gradient, 2 * factor);
-        entries.Backward(_decoder, estimate);
+        batch.Auxiliary += factor * Batch.SquaresOf(estimate);
+        batch.ScaleOutput(estimate);
+        entries.Backward(_decoder, estimate, 2 * factor);
         if (!_options.AuxiliarySparesEncoder)
         {
-            entries.ValueGradients.CopyTo(entries.PreGradients);
             BackwardToEncoder(batch, entries, _encoderBias);
         }
     }
 
-    /// <summary>Some features alone, with a weight of their own.</summary>
-    private unsafe Entries EncodeChosen(Batch batch, int[] chosen, Selection selection, int k, float least)
+    private void AddMultiTopK(Batch batch, Entries? entries)
     {
-        int d = Config.InputWidth;
-        using Tensor rows = _device.Allocate(ElementType.F32, chosen.Length, d), indices = _device.Upload<int>(chosen, chosen.Length);
-        _device.Run(new GatherRows { From = _encoder!.Value, Indices = indices, Out = rows });
-        using Weight weight = _device.CreateWeight(d, chosen.Length);
-        _device.Pack(weight, new WeightBlock(rows.Address, ElementType.F32, d, chosen.Length, 1, d));
-        Tensor? Of(ReadOnlySpan<float> values)
-        {
-            var picked = new float[chosen.Length];
-            for (int i = 0; i < picked.Length; i++)
-            {
-                picked[i] = values[chosen[i]];
-            }
-
-            return _device.Upload<float>(picked, picked.Length);
-        }
-
-        using Tensor? bias = Of(_encoderBias!.Values);
-        using Tensor? scale = Config.ScalesByDecoderNorm || Config.ScalesScores ? Of(_norms) : null;
-        using Tensor? threshold = least == NotExcluded ? null : _device.Upload<float>([.. Enumerable.Repeat(least, chosen.Length)], chosen.Length);
-        SparseRows found = _device.Encode(new SparseEncode
-        {
-            X = batch.Centered,
-            W = weight,
-            Bias = bias,
-            Scale = scale,
-            Threshold = threshold,
-            Selection = selection,
-            K = k,
-            Out = null!,
-        });
-        foreach (ref int column in HostSpan.Of<int>(found.Indices)[..HostSpan.Of<int>(found.RowPointers)[^1]])
-        {
-            column = chosen[column];
-        }
-
-        return new Entries(_device, new SparseRows(Config.Features, found.RowPointers, found.Indices, found.Values));
-    }
-
-    private Entries EncodeMulti(Batch batch) =>
-        Encode(batch, _encoderBias, new(ActivationKind.TopK, Math.Min(4 * Config.Rule.K, Config.Features)));
-
-    private void AddMultiTopK(Batch batch)
-    {
-        if (_options.MultiTopKCoefficient == 0)
+        if (entries is null)
         {
             return;
         }
 
-        using Entries entries = EncodeMulti(batch);
-        using Tensor output = _device.Allocate(ElementType.F32, batch.Rows, Config.OutputWidth);
-        Span<float> e = HostSpan.Of<float>(output);
-        ReadOnlySpan<float> y = HostSpan.Of<float>(batch.Target), bias = _decoderBias.Values;
-        for (int i = 0; i < e.Length; i++)
-        {
-            e[i] = bias[i % bias.Length] - y[i];
-        }
-
-        entries.DecodeOnto(_decoder, output);
         double factor = _options.MultiTopKCoefficient / batch.TargetVariance;
-        batch.Auxiliary += factor * SumOfSquares(e);
-        Scale(e, 2 * factor);
-        AddBias(output);
-        entries.Backward(_decoder, output);
+        batch.Auxiliary += factor * Reconstruct(batch, entries, factor, trainsDecoder: true);
         if (!_options.AuxiliarySparesEncoder)
         {
-            entries.ValueGradients.CopyTo(entries.PreGradients);
             BackwardToEncoder(batch, entries, _encoderBias);
         }
+    }
+
+    /// <summary>A second reconstruction, from other entries; the loss is a factor times its squared error, which is returned.</summary>
+    private double Reconstruct(Batch batch, Entries entries, double factor, bool trainsDecoder)
+    {
+        using Tensor error = _device.Allocate(ElementType.F32, batch.Rows, Config.OutputWidth);
+        entries.Decode(_decoder, _decoderBias, batch.Target, error, dots: !batch.ScalesOutput);
+        batch.ScaleOutput(error);
+        double squares = Batch.SquaresOf(error);
+        batch.ScaleOutput(error);
+        entries.Backward(_decoder, error, 2 * factor, hasDots: !batch.ScalesOutput, trainsDecoder);
+        if (trainsDecoder)
+        {
+            AddBias(error, 2 * factor);
+        }
+
+        return squares;
     }
 
     /// <summary>A gated dictionary's second reconstruction, from the gate's own values π = relu(p + b), and their sparsity.</summary>
     private Entries AddGate(Batch batch, Entries all, float[] normGradients)
     {
-        Entries gate = all.With([.. all.H.Select((p, e) => p + _gateBias!.Values[all.Features[e]])]);
-        using Tensor output = _device.Allocate(ElementType.F32, batch.Rows, Config.OutputWidth);
-        Span<float> error = HostSpan.Of<float>(output);
-        ReadOnlySpan<float> y = HostSpan.Of<float>(batch.Target), bias = _decoderBias.Values;
-        for (int i = 0; i < error.Length; i++)
+        float[] values = new float[all.Count];
+        for (int e = 0; e < values.Length; e++)
         {
-            error[i] = bias[i % bias.Length] - y[i];
+            values[e] = all.H[e] + _gateBias!.Values[all.Features[e]];
         }
 
-        gate.DecodeOnto(_decoder, output);
-        batch.Auxiliary += SumOfSquares(error) / batch.Rows;
-        Scale(error, 2.0 / batch.Rows);
-        gate.Backward(_decoder, output, trainsDecoder: !_options.GateDetachesDecoder);
-        if (!_options.GateDetachesDecoder)
-        {
-            AddBias(output);
-        }
-
+        Entries gate = all.With(values);
+        batch.Auxiliary += Reconstruct(batch, gate, 1.0 / batch.Rows, trainsDecoder: !_options.GateDetachesDecoder) / batch.Rows;
         double factor = _options.SparsityCoefficient * SparsityScale / batch.Rows;
         for (int e = 0; e < gate.Count; e++)
         {
             int f = gate.Features[e];
             double w = _options.SparsityByDecoderNorm ? _norms[f] : 1;
             batch.Sparsity += factor * gate.Values[e] * w;
+            batch.UnscaledSparsity += gate.Values[e] * w / batch.Rows;
             gate.ValueGradients[e] += (float)(factor * w);
             if (_options.SparsityByDecoderNorm)
             {
@@ -222,7 +197,6 @@ public sealed partial class DictionaryTrainer
             }
         }
 
-        gate.ValueGradients.CopyTo(gate.PreGradients);
         BackwardToEncoder(batch, gate, _gateBias);
         return gate;
     }
@@ -245,7 +219,7 @@ public sealed partial class DictionaryTrainer
             for (int e = begin; e < end; e++)
             {
                 double z = entries.Values[e] * (double)(weighted ? _norms[entries.Features[e]] : 1);
-                sum += z > 0 ? Math.Pow(z, power) : 0;
+                sum += z > 0 ? Power(z, power) : 0;
                 next += z > 0 && Annealed?.Next is { } nextPower ? Math.Pow(z, nextPower) : 0;
             }
 
@@ -253,8 +227,8 @@ public sealed partial class DictionaryTrainer
             switch (_options.Sparsity)
             {
                 case SparsityLoss.Norm:
-                    now += Math.Pow(sum, 1 / power);
-                    outer = sum > 0 ? Math.Pow(sum, 1 / power - 1) / power : 0;
+                    now += Power(sum, 1 / power);
+                    outer = sum > 0 ? Power(sum, 1 / power - 1) / power : 0;
                     break;
                 case SparsityLoss.Power:
                     now += sum;
@@ -270,7 +244,7 @@ public sealed partial class DictionaryTrainer
             {
                 int f = entries.Features[e];
                 double w = weighted ? _norms[f] : 1, z = entries.Values[e] * w;
-                double slope = z > 0 ? coefficient / batch.Rows * outer * power * Math.Pow(z, power - 1) : 0;
+                double slope = z > 0 ? coefficient / batch.Rows * outer * power * Power(z, power - 1) : 0;
                 entries.ValueGradients[e] += (float)(slope * w);
                 if (weighted)
                 {
@@ -282,7 +256,11 @@ public sealed partial class DictionaryTrainer
         Annealed?.Record(now / batch.Rows, next / batch.Rows);
         Annealed?.After(StepCount);
         batch.Sparsity += coefficient * now / batch.Rows;
+        batch.UnscaledSparsity += now / batch.Rows;
     }
+
+    /// <summary>Quickly where the exponent is the usual one.</summary>
+    private static double Power(double x, double exponent) => exponent == 1 ? x : exponent == 0 ? 1 : Math.Pow(x, exponent);
 
     private double AddTanh(Entries entries, int begin, int end, double factor, float[] normGradients)
     {
@@ -300,29 +278,39 @@ public sealed partial class DictionaryTrainer
         return sum;
     }
 
-    /// <summary>∂loss/∂D through the norms of its rows, or of their layers' parts.</summary>
+    /// <summary>∂loss/∂D through the norms of its rows, or of their layers' parts: multiples of these.</summary>
     private void DifferentiateNorms(float[] normGradients)
     {
-        int layers = Config.Layers, width = Config.OutputWidth / layers;
+        int layers = Config.Layers, width = Config.OutputWidth / layers, parts = Config.Features * layers;
+        if (normGradients.All(gradient => gradient == 0))
+        {
+            return;
+        }
+
+        float[] squares = SquaresOfParts(), factors = new float[parts];
         for (int f = 0; f < normGradients.Length; f++)
         {
-            if (normGradients[f] == 0)
-            {
-                continue;
-            }
-
-            ReadOnlySpan<float> row = _decoder.Values.Slice(f * Config.OutputWidth, Config.OutputWidth);
-            Span<float> gradient = _decoder.Gradients.Slice(f * Config.OutputWidth, Config.OutputWidth);
-            double whole = Math.Sqrt(SumOfSquares(row));
+            double whole = 0;
             for (int l = 0; l < layers; l++)
             {
-                double part = Math.Sqrt(SumOfSquares(row.Slice(l * width, width)));
-                double factor = normGradients[f] * ((whole > 0 ? _options.WholeNorm / whole : 0) + (part > 0 ? _options.LayerNorms / part : 0));
-                for (int i = l * width; i < (l + 1) * width; i++)
-                {
-                    gradient[i] += (float)(factor * row[i]);
-                }
+                whole += squares[f * layers + l];
+            }
+
+            for (int l = f * layers; l < (f + 1) * layers; l++)
+            {
+                factors[l] = (float)(normGradients[f] * ((whole > 0 ? _options.WholeNorm / Math.Sqrt(whole) : 0)
+                    + (squares[l] > 0 ? _options.LayerNorms / Math.Sqrt(squares[l]) : 0)));
             }
         }
+
+        using SparseRows diagonal = SparseRowsEditing.Upload(
+            _device, parts, [.. Enumerable.Range(0, parts + 1)], [.. Enumerable.Range(0, parts)], factors);
+        _device.Run(new SparseProduct
+        {
+            S = diagonal,
+            M = new Matrix(_decoder.Value, 0, parts, width, width),
+            Accumulate = true,
+            Out = new Matrix(_decoder.Gradient, 0, parts, width, width),
+        });
     }
 }

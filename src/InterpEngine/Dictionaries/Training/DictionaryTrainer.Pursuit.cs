@@ -1,3 +1,5 @@
+using InterpEngine.Kernels;
+
 namespace InterpEngine.Dictionaries.Training;
 
 /// <summary>The step of matching pursuit, whose activations are differentiated along the residuals that they were chosen from.</summary>
@@ -12,16 +14,16 @@ public sealed partial class DictionaryTrainer
         _decoder.Gradients.Clear();
         _decoder.IsFresh = false;
         Span<float> bias = _decoderBias.Gradients, gradient = _decoder.Gradients;
-        ReadOnlySpan<float> decoder = _decoder.Values, target = HostSpan.Of<float>(batch.Target), centered = HostSpan.Of<float>(batch.Centered);
-        bool[] active = new bool[Config.Features];
+        ReadOnlySpan<float> decoder = _decoder.Values, target = HostSpan.Of<float>(batch.Target), input = HostSpan.Of<float>(batch.Input);
+        var active = new List<int>();
         double[] g = new double[d], lambda = new double[d], residual = new double[d];
         for (int row = 0; row < batch.Rows; row++)
         {
-            ReadOnlySpan<float> s = centered.Slice(row * d, d), y = target.Slice(row * d, d), last = residuals.AsSpan(row * d, d);
+            ReadOnlySpan<float> x = input.Slice(row * d, d), y = target.Slice(row * d, d), last = residuals.AsSpan(row * d, d);
             for (int i = 0; i < d; i++)
             {
-                // x̂ = Σ v·D + bias, and what was chosen is what the residual lost.
-                double error = s[i] - last[i] + (Config.CentersInput ? _decoderBias.Values[i] : 0) - y[i];
+                // x̂ = Σ v·D + bias, and what was chosen is what the centred row lost.
+                double error = (double)x[i] - last[i] - y[i];
                 batch.SquaredError += error * error;
                 g[i] = 2 * error / batch.Rows;
                 (lambda[i], residual[i]) = (0, last[i]);
@@ -51,19 +53,11 @@ public sealed partial class DictionaryTrainer
                 bias[i] += (float)(g[i] - lambda[i]);
             }
 
-            int[] features = [.. choices[row].Select(choice => choice.Feature).Distinct()];
-            batch.Active += features.Length;
-            foreach (int f in features)
-            {
-                active[f] = true;
-            }
+            active.AddRange(choices[row].Select(choice => choice.Feature).Distinct());
         }
 
         batch.Reconstruction = batch.SquaredError / batch.Rows;
-        for (int f = 0; f < active.Length; f++)
-        {
-            _sinceActive[f] = active[f] ? 0 : _sinceActive[f] + (_options.DeadCount == DeadCount.StepsBefore ? 1 : batch.Rows);
-        }
+        CountSince(batch, CountActive(batch, active.ToArray(), [.. Enumerable.Repeat(1f, active.Count)]));
     }
 
     /// <summary>Each row's choices in their order, and what they left of it.</summary>
@@ -75,11 +69,14 @@ public sealed partial class DictionaryTrainer
             choices[row] = [];
         }
 
-        var pursuit = new MatchingPursuit(_device, _weight, _decoder.Value, Config.Rule)
+        using Weight directions = _device.CreateWeight(Config.InputWidth, Config.Features, _options.BFloat16 ? ElementType.BF16 : ElementType.F32);
+        _device.Pack(directions, new WeightBlock(
+            _decoder.Value.Address, ElementType.F32, Config.InputWidth, Config.Features, 1, Config.InputWidth));
+        var pursuit = new MatchingPursuit(_device, directions, _decoder.Value, Config.Rule)
         {
             Chosen = (row, feature, value) => choices[row].Add(new(feature, value)),
         };
-        pursuit.Encode(batch.Centered, out residuals).Dispose();
+        pursuit.Encode(batch.Input, Offset, out residuals).Dispose();
         return choices;
     }
 }

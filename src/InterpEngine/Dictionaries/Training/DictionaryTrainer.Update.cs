@@ -9,13 +9,14 @@ public sealed partial class DictionaryTrainer
     private const double ClipEpsilon = 1e-6;
 
     /// <summary>Projects, clips, steps and normalises; returns the rate and the norm of all gradients.</summary>
-    private (double Rate, double Norm) Update()
+    private (double Rate, double Norm) Update(Batch batch)
     {
         foreach (TrainedMatrix matrix in _all.Where(matrix => matrix.IsFresh && (matrix == _encoder || matrix == _decoder)))
         {
             matrix.Gradients.Clear();
         }
 
+        Trace?.Differentiated(batch, _all);
         bool clips = _options.ClipNorm > 0;
         double squares = 0;
         foreach (TrainedMatrix matrix in _all)
@@ -43,6 +44,7 @@ public sealed partial class DictionaryTrainer
 
         double norm = clips ? Math.Sqrt(squares) : 0, rate = _options.LearningRate.At(StepCount);
         double scale = clips ? Math.Min(1, _options.ClipNorm / (norm + ClipEpsilon)) : 1;
+        Trace?.Clipped(_all, scale);
         foreach (TrainedMatrix matrix in _all)
         {
             if (_options.Optimizer == OptimizerKind.Adam)
@@ -79,22 +81,17 @@ public sealed partial class DictionaryTrainer
         });
     }
 
-    /// <summary>Schedule-free: p is y, at which gradients are taken; the fast iterate is z, and x, their average, is what one keeps.</summary>
-    private void StepSign(TrainedMatrix matrix, double rate)
+    private void StepSign(TrainedMatrix matrix, double rate) => _device.Run(new SignStep
     {
-        double beta = _options.Momentum, share = 1.0 / (StepCount + 1);
-        Span<float> p = matrix.Values, z = matrix.First;
-        ReadOnlySpan<float> g = matrix.Gradients;
-        for (int i = 0; i < p.Length; i++)
-        {
-            double x = p[i] + (1 - 1 / beta) * (z[i] - p[i]);
-            double fast = z[i] - rate * Math.Sign(g[i]);
-            x += share * (fast - x);
-            z[i] = (float)fast;
-            p[i] = (float)(x + (1 - beta) * (fast - x));
-        }
-    }
+        Parameter = matrix.Value,
+        Gradient = matrix.Gradient,
+        Fast = matrix.M,
+        Rate = (float)rate,
+        Momentum = (float)_options.Momentum,
+        Share = (float)(1.0 / (StepCount + 1)),
+    });
 
+    /// <summary>The average that a schedule-free run is about.</summary>
     private float[] Averaged(TrainedMatrix matrix)
     {
         double beta = _options.Momentum;

@@ -1,3 +1,4 @@
+using System.Numerics;
 using InterpEngine.Kernels;
 
 namespace InterpEngine.Dictionaries.Training;
@@ -27,10 +28,10 @@ public sealed partial class DictionaryTrainer : IDisposable
     private readonly TrainedMatrix _decoder, _decoderBias;
     private readonly TrainedMatrix? _encoder, _encoderBias, _threshold, _gateBias, _magnitudeScale, _skip;
     private readonly TrainedMatrix[] _all;
-    private readonly Weight _weight;
     private readonly DictionaryParameters _given;
     private readonly int[] _levels;
-    private readonly long[] _sinceActive;
+    private readonly long[] _sinceActive, _activations;
+    private readonly SeededRandom _random;
     private float[] _norms = [];
 
     /// <summary>Begins a run.</summary>
@@ -64,9 +65,9 @@ public sealed partial class DictionaryTrainer : IDisposable
         _magnitudeScale = gated ? Vector("magnitude scale", parameters.MagnitudeScale) : null;
         _skip = parameters.Skip is { } skip ? new("skip", skip, output, d, device) : null;
         _all = [.. new[] { _encoder, _encoderBias, _decoder, _decoderBias, _threshold, _gateBias, _magnitudeScale, _skip }.OfType<TrainedMatrix>()];
-        _weight = device.CreateWeight(d, features, options.BFloat16 ? ElementType.BF16 : ElementType.F32);
         _levels = config.Levels.Length > 0 ? [.. config.Levels] : [features];
-        _sinceActive = new long[features];
+        (_sinceActive, _activations) = (new long[features], new long[features]);
+        _random = new SeededRandom(options.Seed);
         InferenceThreshold = options.ThresholdAverage == ThresholdAverage.FromZero ? 0 : -1;
         Annealed = options.Annealing is { } annealing ? new PowerAnnealer(annealing, options) : null;
     }
@@ -80,14 +81,26 @@ public sealed partial class DictionaryTrainer : IDisposable
     /// <summary>For each feature, the rows or steps since it was last active.</summary>
     public IReadOnlyList<long> SinceActive => _sinceActive;
 
+    /// <summary>For each feature, how often it was active in the run's rows.</summary>
+    public IReadOnlyList<long> Activations => _activations;
+
     /// <summary>The averaged smallest activation, a threshold for inference.</summary>
     public double InferenceThreshold { get; private set; }
+
+    /// <summary>[input]: subtracted from rows before they are multiplied by <see cref="InputScale"/>, or null.</summary>
+    internal float[]? InputMean => _given.InputMean;
+
+    /// <summary>[input], or null.</summary>
+    internal float[]? InputScale => _given.InputScale;
 
     /// <summary>The state of an annealed p, or null.</summary>
     internal PowerAnnealer? Annealed { get; }
 
     /// <summary>The parameters in training, by name.</summary>
     internal IReadOnlyList<TrainedMatrix> Trained => _all;
+
+    /// <summary>Where the next steps leave what they compute, or null.</summary>
+    internal StepTrace? Trace { get; set; }
 
     /// <summary>One step on a batch.</summary>
     /// <param name="x">[n, input].</param>
@@ -97,8 +110,7 @@ public sealed partial class DictionaryTrainer : IDisposable
     {
         ArgumentNullException.ThrowIfNull(x);
         using Batch batch = Begin(x, target);
-        _device.Pack(_weight, new WeightBlock(
-            (_encoder ?? _decoder).Value.Address, ElementType.F32, Config.InputWidth, Config.Features, 1, Config.InputWidth));
+        Trace?.Begin(batch, _all, _norms, CurrentK, SparsityScale);
         if (Config.Rule.Kind == ActivationKind.MatchingPursuit)
         {
             StepOfPursuit(batch);
@@ -108,8 +120,13 @@ public sealed partial class DictionaryTrainer : IDisposable
             StepOfRule(batch);
         }
 
-        (double rate, double norm) = Update();
+        (double rate, double norm) = Update(batch);
         StepCount++;
+        if (_options.Resampling is { } resampling && resampling.IsDue(StepCount - 1))
+        {
+            Resample(x, resampling, target);
+        }
+
         return new StepReport(
             batch.Reconstruction + batch.Sparsity + batch.Auxiliary, batch.Reconstruction, batch.Sparsity, batch.Auxiliary, rate, norm,
             (double)batch.Active / batch.Rows, batch.DeadCount, 1 - batch.SquaredError / batch.TargetVariance);
@@ -139,17 +156,9 @@ public sealed partial class DictionaryTrainer : IDisposable
         };
     }
 
-    /// <summary>Goes on from a checkpoint, whose parameters are in place.</summary>
-    internal void Resume(int step, double threshold, long[] sinceActive)
-    {
-        (StepCount, InferenceThreshold) = (step, threshold);
-        sinceActive.CopyTo(_sinceActive, 0);
-    }
-
     /// <inheritdoc/>
     public void Dispose()
     {
-        _weight.Dispose();
         foreach (TrainedMatrix matrix in _all)
         {
             matrix.Dispose();
@@ -159,12 +168,7 @@ public sealed partial class DictionaryTrainer : IDisposable
     /// <summary>What precedes the forward pass.</summary>
     private Batch Begin(Tensor x, Tensor? target)
     {
-        if (x.Device != _device || x.Type != ElementType.F32 || x.Shape.Count % Config.InputWidth != 0 || x.Shape.Count == 0
-            || (target is not null && target.Shape.Count / Config.OutputWidth != x.Shape.Count / Config.InputWidth))
-        {
-            throw new DictionaryException($"A dictionary of width {Config.InputWidth} on {_device.Name} cannot be trained on {x}.");
-        }
-
+        CheckRows(x, target);
         var batch = new Batch(this, x, target);
         if (StepCount == 0)
         {
@@ -193,15 +197,24 @@ public sealed partial class DictionaryTrainer : IDisposable
             }
         }
 
-        bool needsNorms = Config.ScalesByDecoderNorm || Config.ScalesScores || _options.SparsityByDecoderNorm || _options.PreActivationCoefficient > 0;
-        _norms = needsNorms ? DecoderNorms() : [];
-        batch.Center(Config.CentersInput ? _decoderBias : null);
+        _norms = NeedsNorms ? DecoderNorms() : [];
         if (_options.DeadCount != DeadCount.RowsAfter)
         {
-            batch.Dead = [.. _sinceActive.Select(count => count > _options.DeadWindow)];
+            FindDead(batch, _options.DeadWindow + 1);
         }
 
         return batch;
+    }
+
+    private bool NeedsNorms => Config.ScalesByDecoderNorm || Config.ScalesScores || _options.SparsityByDecoderNorm || _options.PreActivationCoefficient > 0;
+
+    private void CheckRows(Tensor x, Tensor? target)
+    {
+        if (x.Device != _device || x.Type != ElementType.F32 || x.Shape.Count % Config.InputWidth != 0 || x.Shape.Count == 0
+            || (target is not null && target.Shape.Count / Config.OutputWidth != x.Shape.Count / Config.InputWidth))
+        {
+            throw new DictionaryException($"A dictionary of width {Config.InputWidth} on {_device.Name} cannot be trained on {x}.");
+        }
     }
 
     private void BeginRun(Batch batch)
@@ -241,39 +254,69 @@ public sealed partial class DictionaryTrainer : IDisposable
         }
     }
 
+    private void FindDead(Batch batch, long window)
+    {
+        batch.Dead = [.. _sinceActive.Select(count => count >= window)];
+        batch.DeadCount = batch.Dead.Count(dead => dead);
+    }
+
     internal static float[] ColumnMeans(ReadOnlySpan<float> rows, int width)
     {
         double[] sums = new double[width];
-        for (int i = 0; i < rows.Length; i++)
+        for (int at = 0; at < rows.Length; at += width)
         {
-            sums[i % width] += rows[i];
+            for (int i = 0; i < width; i++)
+            {
+                sums[i] += rows[at + i];
+            }
         }
 
         int n = rows.Length / width;
         return Array.ConvertAll(sums, sum => (float)(sum / n));
     }
 
+    internal static void Scale(Span<float> values, double factor)
+    {
+        float f = (float)factor;
+        int i = 0;
+        for (; i <= values.Length - Vector<float>.Count; i += Vector<float>.Count)
+        {
+            (new Vector<float>(values[i..]) * f).CopyTo(values[i..]);
+        }
+
+        for (; i < values.Length; i++)
+        {
+            values[i] *= f;
+        }
+    }
+
     /// <summary>The code norm of each feature: of its whole decoder row, or of its layers' parts.</summary>
     private float[] DecoderNorms()
     {
-        int features = Config.Features, layers = Config.Layers, width = Config.OutputWidth / layers;
-        using Tensor squares = _device.Allocate(ElementType.F32, features * layers);
-        var parts = new Matrix(_decoder.Value, 0, features * layers, width, width);
-        _device.Run(new ProjectGradient { Parameter = parts, Gradient = parts, Squares = squares });
-        ReadOnlySpan<float> s = HostSpan.Of<float>(squares);
-        var norms = new float[features];
-        for (int f = 0; f < features; f++)
+        int layers = Config.Layers;
+        float[] squares = SquaresOfParts(), norms = new float[Config.Features];
+        for (int f = 0; f < norms.Length; f++)
         {
             double whole = 0, sum = 0;
             for (int l = 0; l < layers; l++)
             {
-                whole += s[f * layers + l];
-                sum += Math.Sqrt(s[f * layers + l]);
+                whole += squares[f * layers + l];
+                sum += Math.Sqrt(squares[f * layers + l]);
             }
 
             norms[f] = (float)(_options.WholeNorm * Math.Sqrt(whole) + _options.LayerNorms * sum);
         }
 
         return norms;
+    }
+
+    /// <summary>[features × layers]: the squared norm of each layer's part of each decoder row.</summary>
+    private float[] SquaresOfParts()
+    {
+        int parts = Config.Features * Config.Layers, width = Config.OutputWidth / Config.Layers;
+        using Tensor squares = _device.Allocate(ElementType.F32, parts);
+        var rows = new Matrix(_decoder.Value, 0, parts, width, width);
+        _device.Run(new ProjectGradient { Parameter = rows, Gradient = rows, Squares = squares });
+        return squares.ToArray<float>();
     }
 }

@@ -8,19 +8,17 @@ namespace InterpEngine.Dictionaries.Training;
 internal sealed class Entries : IDisposable
 {
     private readonly Device _device;
+    private Tensor _h, _preGradients;
     private SparseRows? _transposed;
     private Tensor? _order;
 
-    /// <summary>Takes sparse rows, whose values are pre-activations; decoder's coefficients start as these.</summary>
+    /// <summary>Takes sparse rows, whose values are pre-activations; the decoder's coefficients are the same until <see cref="SplitValues"/>.</summary>
     public Entries(Device device, SparseRows rows)
     {
         (_device, Rows) = (device, rows);
         Count = HostSpan.Of<int>(rows.RowPointers)[^1];
-        H = HostSpan.Of<float>(rows.Values)[..Count].ToArray();
         ValueGradientTensor = device.Allocate(ElementType.F32, rows.Capacity);
-        PreGradientTensor = device.Allocate(ElementType.F32, rows.Capacity);
-        HostSpan.Of<float>(ValueGradientTensor).Clear();
-        HostSpan.Of<float>(PreGradientTensor).Clear();
+        (_h, _preGradients) = (rows.Values.Share(), ValueGradientTensor.Share());
     }
 
     public SparseRows Rows { get; }
@@ -32,27 +30,36 @@ internal sealed class Entries : IDisposable
     public ReadOnlySpan<int> Features => HostSpan.Of<int>(Rows.Indices)[..Count];
 
     /// <summary>Pre-activations.</summary>
-    public float[] H { get; }
+    public ReadOnlySpan<float> H => HostSpan.Of<float>(_h)[..Count];
 
     /// <summary>What the decoder's rows are multiplied by.</summary>
     public Span<float> Values => HostSpan.Of<float>(Rows.Values)[..Count];
 
-    /// <summary>The loss's gradient by <see cref="Values"/>.</summary>
+    /// <summary>The loss's gradient by <see cref="Values"/>, set by <see cref="Backward"/>.</summary>
     public Span<float> ValueGradients => HostSpan.Of<float>(ValueGradientTensor)[..Count];
 
-    /// <summary>The loss's gradient by <see cref="H"/>.</summary>
-    public Span<float> PreGradients => HostSpan.Of<float>(PreGradientTensor)[..Count];
+    /// <summary>The loss's gradient by <see cref="H"/>: the same until <see cref="SplitGradients"/>.</summary>
+    public Span<float> PreGradients => HostSpan.Of<float>(_preGradients)[..Count];
 
     public Tensor ValueGradientTensor { get; }
 
-    public Tensor PreGradientTensor { get; }
+    /// <summary>Gives values a memory of their own beside the pre-activations'.</summary>
+    public void SplitValues()
+    {
+        _h.Dispose();
+        _h = _device.Upload<float>(Values, Count);
+    }
+
+    /// <summary>Gives the gradients by pre-activations a memory of their own, zeros at first.</summary>
+    public void SplitGradients()
+    {
+        _preGradients.Dispose();
+        _preGradients = _device.Allocate(ElementType.F32, Rows.Capacity);
+        PreGradients.Clear();
+    }
 
     /// <summary>The same entries with other decoder coefficients.</summary>
-    public Entries With(ReadOnlySpan<float> values)
-    {
-        SparseRows rows = SparseRowsEditing.Upload(_device, Rows.Columns, Pointers, Features, values);
-        return new Entries(_device, rows);
-    }
+    public Entries With(ReadOnlySpan<float> values) => new(_device, SparseRowsEditing.Upload(_device, Rows.Columns, Pointers, Features, values));
 
     /// <summary>The entries whose features lie in [from, to), for each of some levels; the last level ends the features.</summary>
     public IReadOnlyList<Entries> Split(IReadOnlyList<int> ends)
@@ -71,7 +78,7 @@ internal sealed class Entries : IDisposable
                     if (Features[e] >= begin && Features[e] < end)
                     {
                         features.Add(Features[e]);
-                        values.Add(H[e]);
+                        values.Add(Values[e]);
                     }
                 }
 
@@ -89,30 +96,49 @@ internal sealed class Entries : IDisposable
     public void DecodeOnto(TrainedMatrix decoder, Tensor output) =>
         _device.Run(new SparseProduct { S = Rows, M = decoder.Value, Accumulate = true, Out = output });
 
-    /// <summary>Given the loss's gradient by what was decoded: adds that by the decoder, and that by the coefficients.</summary>
-    public void Backward(TrainedMatrix decoder, Tensor outputGradient, bool trainsDecoder = true)
+    /// <summary>What is decoded, less a target.</summary>
+    /// <param name="decoder">Its rows.</param>
+    /// <param name="bias">Added to each row.</param>
+    /// <param name="target">[n, output].</param>
+    /// <param name="error">[n, output].</param>
+    /// <param name="dots">Whether the error's dots with the decoder's rows are left where the gradients by values will be.</param>
+    public void Decode(TrainedMatrix decoder, TrainedMatrix bias, Tensor target, Tensor error, bool dots = false) => _device.Run(new SparseProduct
+    {
+        S = Rows,
+        M = decoder.Value,
+        Bias = bias.Value,
+        Target = target,
+        Out = error,
+        Dots = dots ? ValueGradientTensor : null,
+    });
+
+    /// <summary>Given that the loss's gradient by what was decoded is so many times an output: adds that by the decoder, and sets that by the
+    /// values.</summary>
+    public void Backward(TrainedMatrix decoder, Tensor output, double factor, bool hasDots = false, bool trainsDecoder = true)
     {
         if (trainsDecoder)
         {
-            AddProduct(Rows.Values, outputGradient, decoder);
+            AddProduct(Rows.Values, factor, output, null, decoder);
         }
 
-        using Tensor dots = _device.Allocate(ElementType.F32, Rows.Capacity);
-        _device.Run(new SparseDots { X = outputGradient, S = Rows, M = decoder.Value, Out = dots });
-        Span<float> gradients = ValueGradients;
-        ReadOnlySpan<float> added = HostSpan.Of<float>(dots);
-        for (int e = 0; e < gradients.Length; e++)
+        if (!hasDots)
         {
-            gradients[e] += added[e];
+            _device.Run(new SparseDots { X = output, S = Rows, M = decoder.Value, Out = ValueGradientTensor });
         }
+
+        DictionaryTrainer.Scale(ValueGradients, factor);
     }
 
-    /// <summary>Adds the gradient by the encoder, given <see cref="PreGradients"/>, and each feature's sum of them.</summary>
-    public void BackwardToEncoder(TrainedMatrix encoder, Tensor input, Span<float> sums)
+    /// <summary>Adds the gradient by the encoder, given <see cref="PreGradients"/>, and returns each feature's sum of them.</summary>
+    /// <param name="encoder">The parameter.</param>
+    /// <param name="input">[n, input].</param>
+    /// <param name="offset">[input]: what was subtracted from it, or null.</param>
+    public float[] BackwardToEncoder(TrainedMatrix encoder, Tensor input, Tensor? offset)
     {
-        AddProduct(PreGradientTensor, input, encoder);
+        AddProduct(_preGradients, 1, input, offset, encoder);
         ReadOnlySpan<int> pointers = HostSpan.Of<int>(_transposed!.RowPointers), order = HostSpan.Of<int>(_order!);
         ReadOnlySpan<float> gradients = PreGradients;
+        var sums = new float[Rows.Columns];
         for (int f = 0; f < sums.Length; f++)
         {
             double sum = 0;
@@ -121,22 +147,25 @@ internal sealed class Entries : IDisposable
                 sum += gradients[order[e]];
             }
 
-            sums[f] += (float)sum;
+            sums[f] = (float)sum;
         }
+
+        return sums;
     }
 
     public void Dispose()
     {
         Rows.Dispose();
         ValueGradientTensor.Dispose();
-        PreGradientTensor.Dispose();
+        _h.Dispose();
+        _preGradients.Dispose();
         _transposed?.RowPointers.Dispose();
         _transposed?.Indices.Dispose();
         _order?.Dispose();
     }
 
-    /// <summary>parameter gradient += Sᵀ·M, S having the given values.</summary>
-    private void AddProduct(Tensor values, Tensor m, TrainedMatrix parameter)
+    /// <summary>parameter gradient += factor·Sᵀ·(M − offset), S having the given values.</summary>
+    private void AddProduct(Tensor values, double factor, Tensor m, Tensor? offset, TrainedMatrix parameter)
     {
         if (_transposed is null)
         {
@@ -151,7 +180,9 @@ internal sealed class Entries : IDisposable
         {
             S = new SparseRows(Rows.Rows, _transposed.RowPointers, _transposed.Indices, values),
             Order = _order,
+            Scale = (float)factor,
             M = m,
+            Offset = offset,
             Accumulate = !parameter.IsFresh,
             Out = parameter.Gradient,
         });

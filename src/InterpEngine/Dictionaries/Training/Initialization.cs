@@ -1,3 +1,5 @@
+using InterpEngine.Dictionaries.Formats;
+
 namespace InterpEngine.Dictionaries.Training;
 
 /// <summary>Where a run starts when nothing else is given.</summary>
@@ -26,6 +28,35 @@ public static class Initialization
             GateBias = gated ? new float[features] : null,
             MagnitudeScale = gated ? new float[features] : null,
         };
+    }
+
+    /// <summary>A dictionary of any format that <see cref="Formats.DictionaryFile"/> reads, ready to be trained on.</summary>
+    /// <param name="path">The dictionary.</param>
+    /// <param name="rule">What it is to be trained with, where that is not its own rule; thresholds and gates that it lacks begin as those of
+    /// <see cref="Random"/>.</param>
+    /// <exception cref="InterpEngine.Formats.InvalidFileException">A file is missing, broken or hostile.</exception>
+    public static (DictionaryConfig Config, DictionaryParameters Parameters) FromFile(string path, ActivationRule? rule = null)
+    {
+        (DictionaryConfig config, DictionaryParameters p) = DictionaryFile.Read(path);
+        ActivationKind from = config.Rule.Kind, to = (rule ??= config.Rule).Kind;
+        int features = config.Features, d = config.InputWidth;
+        bool ungates = from == ActivationKind.Gated && to != ActivationKind.Gated, gates = to == ActivationKind.Gated;
+        float[] encoder = to == ActivationKind.MatchingPursuit ? p.Decoder
+            : ungates ? [.. p.Encoder.Select((value, i) => value * MathF.Exp(p.MagnitudeScale![i / d]))] : p.Encoder;
+        return (config with { Rule = rule }, new DictionaryParameters
+        {
+            Encoder = encoder,
+            Decoder = p.Decoder,
+            EncoderBias = p.EncoderBias,
+            DecoderBias = p.DecoderBias,
+            Threshold = to != ActivationKind.JumpRelu ? null : p.Threshold ?? [.. Enumerable.Repeat(Threshold, features)],
+            GateBias = gates ? p.GateBias ?? [.. p.EncoderBias] : null,
+            MagnitudeScale = gates ? p.MagnitudeScale ?? new float[features] : null,
+            ScoreScale = p.ScoreScale,
+            Skip = p.Skip,
+            InputMean = p.InputMean,
+            InputScale = p.InputScale,
+        });
     }
 
     private static float[] Rows(Random random, int rows, int columns, double norm)

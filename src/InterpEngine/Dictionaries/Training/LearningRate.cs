@@ -25,6 +25,10 @@ public sealed record LearningRate
     /// <summary>Steps of the warm-up.</summary>
     public int Warmup { get; init; }
 
+    /// <summary>Steps after which the warm-up begins again, as dictionary_learning does where it resamples; 0 for never. Then there is neither a
+    /// course nor a decay.</summary>
+    public int WarmsAgainEvery { get; init; }
+
     /// <summary>Whether the first step has rate 0, rate/warm-up otherwise.</summary>
     public bool WarmsFromZero { get; init; }
 
@@ -44,10 +48,16 @@ public sealed record LearningRate
     public double At(int step)
     {
         double end = End ?? Rate / 10;
+        step = WarmsAgainEvery > 0 ? step % WarmsAgainEvery : step;
         if (step < Warmup)
         {
             return WarmsFromZero ? Rate * step / Warmup
                 : Rate * (1.0 / Warmup + (Warmup == 1 ? 0 : (1 - 1.0 / Warmup) * step / (Warmup - 1)));
+        }
+
+        if (WarmsAgainEvery > 0)
+        {
+            return Rate;
         }
 
         int decayStart = Steps - Decay;

@@ -55,5 +55,35 @@ internal sealed class PowerAnnealer
         Next = _updates < _powers.Length ? _powers[_updates] : _settings.To;
     }
 
+    /// <summary>Writes where it stands.</summary>
+    public void Save(CheckpointWriter state)
+    {
+        state.Add("updates", _updates);
+        state.Add("power", Power);
+        state.Add("next", Next ?? double.NaN);
+        state.Add("coefficient", Coefficient);
+        double[] losses = [.. _losses.SelectMany(loss => new[] { loss.Now, loss.Next })];
+        state.AddWords("losses", Array.ConvertAll(losses, BitConverter.DoubleToUInt64Bits));
+    }
+
+    /// <summary>Goes on from there.</summary>
+    /// <exception cref="InterpEngine.Formats.InvalidFileException">The state is broken.</exception>
+    public void Load(CheckpointReader state)
+    {
+        ulong[] losses = state.Words("losses", [null]);
+        if (losses.Length % 2 != 0 || losses.Length > 2 * _settings.QueueLength)
+        {
+            throw state.Another("has losses that no such run has");
+        }
+
+        double next = state.Number("next");
+        (_updates, Power, Coefficient, Next) = (state.Count("updates"), state.Number("power"), state.Number("coefficient"), double.IsNaN(next) ? null : next);
+        _losses.Clear();
+        for (int i = 0; i < losses.Length; i += 2)
+        {
+            _losses.Enqueue((BitConverter.UInt64BitsToDouble(losses[i]), BitConverter.UInt64BitsToDouble(losses[i + 1])));
+        }
+    }
+
     private static double Interpolate(double from, double to, int i, int n) => n == 1 ? from : from + (to - from) * i / (n - 1);
 }

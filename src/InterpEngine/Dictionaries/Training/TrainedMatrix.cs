@@ -35,6 +35,8 @@ internal sealed class TrainedMatrix : IDisposable
 
     public Span<float> Values => HostSpan.Of<float>(Value);
 
+    public Span<float> Row(int row) => Values.Slice(row * Columns, Columns);
+
     public Span<float> Gradients => HostSpan.Of<float>(Gradient);
 
     public Span<float> First => HostSpan.Of<float>(M);

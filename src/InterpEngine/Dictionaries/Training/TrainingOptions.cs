@@ -248,7 +248,13 @@ public sealed record TrainingOptions
     /// <summary>How the run begins.</summary>
     public Start Start { get; init; }
 
-    /// <summary>Whether the encoder's product runs in BF16: faster, and rounded.</summary>
+    /// <summary>When and how dead features get new directions, or null for never.</summary>
+    public Resampling? Resampling { get; init; }
+
+    /// <summary>Of what is drawn in the course of the run: rows for new directions.</summary>
+    public int Seed { get; init; }
+
+    /// <summary>Whether the encoder's product runs in BF16: rows and directions are rounded for it, sums and all parameters stay fp32.</summary>
     public bool BFloat16 { get; init; }
 }
 

@@ -17,21 +17,30 @@ internal static class SparseCases
                 {
                     yield return Encode($"{rows}x{inner}x{columns} {selection} {k}", rows, inner, columns, selection, k, false);
                     yield return Encode($"{rows}x{inner}x{columns} {selection} {k} everything", rows, inner, columns, selection, k, true);
+                    yield return Encode($"{rows}x{inner}x{columns} {selection} {k} directions", rows, inner, columns, selection, k, true, true);
                 }
             }
 
             yield return Products($"{rows}x{inner}x{columns}", rows, inner, columns);
             yield return Optimizer($"{rows}x{columns}", rows, columns);
+            yield return Columns($"{rows}x{columns}", rows, columns);
         }
 
         yield return Encode("9x4x33 TopK 0", 9, 4, 33, Selection.TopK, 0, true);
         yield return Encode("0x4x0 Threshold", 0, 4, 0, Selection.Threshold, 0, true);
         yield return Encode("4x4x0 Threshold", 4, 4, 0, Selection.Threshold, 0, false);
         yield return Encode("700x2x3000 BatchTopK 5", 700, 2, 3000, Selection.BatchTopK, 5, false);
+        foreach (Selection selection in (Selection[])[Selection.Threshold, Selection.TopK, Selection.BatchTopK])
+        {
+            yield return Encode($"90x5x1700 {selection} 7 chosen", 90, 5, 1700, selection, 7, true, true, c => c % 3 == 1);
+        }
     }
 
-    private static OpCase Encode(string size, int rows, int inner, int columns, Selection selection, int k, bool everything)
+    private static OpCase Encode(
+        string size, int rows, int inner, int columns, Selection selection, int k, bool everything, bool directions = false,
+        Func<int, bool>? isChosen = null)
     {
+        int[] candidates = [.. Enumerable.Range(0, columns).Where(isChosen ?? (_ => true))];
         (int Column, float Value)[][]? once = null; // inputs are the same on every device
         return new($"SparseEncode / {size}", run =>
         {
@@ -44,8 +53,10 @@ internal static class SparseCases
                 x[2 * inner] = float.PositiveInfinity;
             }
 
-            float H(int r, int c) => Enumerable.Range(0, inner).Sum(i => x[r * inner + i] * w[i * columns + c]) + (everything ? bias[c] : 0);
-            (int Column, float Value)[][] truth = once ??= Truth(rows, columns, selection, k, H, everything ? scale : null, everything ? threshold : null);
+            float[] offset = directions ? Small(run, inner) : new float[inner];
+            float H(int r, int c) =>
+                Enumerable.Range(0, inner).Sum(i => (x[r * inner + i] - offset[i]) * w[i * columns + c]) + (everything ? bias[c] : 0);
+            (int Column, float Value)[][] truth = once ??= Truth(rows, candidates, selection, k, H, everything ? scale : null, everything ? threshold : null);
             (int Column, float Value)[] entries = [.. truth.SelectMany(row => row)];
             var result = new SparseRows(
                 columns,
@@ -55,11 +66,15 @@ internal static class SparseCases
             run.Device.Run(new SparseEncode
             {
                 X = run.Matrix(x, rows, inner, Layout.Odd),
-                W = run.Weight(w, inner, columns),
+                Offset = directions ? run.Tensor(offset, inner) : null,
+                W = directions ? null : run.Weight(w, inner, columns),
+                DirectionsType = k % 2 == 0 ? ElementType.BF16 : ElementType.F32, // which has these numbers
+                Directions = directions ? run.Matrix(Turned(w, inner, columns), columns, inner, Layout.Odd) : default(Matrix?),
+                Chosen = isChosen is null ? null : run.Tensor(candidates, candidates.Length),
                 Bias = everything ? run.Tensor(bias, columns) : null,
                 Scale = everything ? run.Tensor(scale, columns) : null,
                 Threshold = everything ? run.Tensor(threshold, columns) : null,
-                Pre = everything ? run.Output("pre", rows, columns, Layout.Odd, (r, c) => H(r, c)) : default(Matrix?),
+                Pre = everything ? run.Output("pre", rows, candidates.Length, Layout.Odd, (r, c) => H(r, candidates[c])) : default(Matrix?),
                 Selection = selection,
                 K = k,
                 Out = result,
@@ -67,18 +82,21 @@ internal static class SparseCases
         }, hostOnly: true);
     }
 
+    private static float[] Turned(float[] w, int inner, int columns) =>
+        [.. from c in Enumerable.Range(0, columns) from i in Enumerable.Range(0, inner) select w[i * columns + c]];
+
     private static (int Column, float Value)[][] Truth(
-        int rows, int columns, Selection selection, int k, Func<int, int, float> h, float[]? scale, float[]? threshold)
+        int rows, int[] candidates, Selection selection, int k, Func<int, int, float> h, float[]? scale, float[]? threshold)
     {
         var all = (from r in Enumerable.Range(0, rows)
-                   from c in Enumerable.Range(0, columns)
+                   from c in candidates
                    let value = h(r, c)
                    let score = value * (scale?[c] ?? 1)
                    where !(score <= (threshold?[c] ?? float.NegativeInfinity))
                    let size = selection == Selection.TopMagnitude ? MathF.Abs(score) : score
                    select (Row: r, Column: c, Value: value, Key: float.IsNaN(size) ? double.PositiveInfinity : float.IsInfinity(size) ? Math.Sign(size) * 1e300 : size))
             .ToList();
-        int groupSize = selection == Selection.GroupMax ? columns / k : 0;
+        int groupSize = selection == Selection.GroupMax ? candidates.Length / k : 0;
         var kept = selection switch
         {
             Selection.Threshold => all,
@@ -102,7 +120,7 @@ internal static class SparseCases
             var s = new SparseRows(
                 inner, run.Tensor(pointers, rows + 1), run.Tensor(indices, indices.Length), run.Tensor(values, values.Length));
             Matrix dense = run.Matrix(m, inner, columns, Layout.Odd);
-            Approx Sum(int[] entries, float start, Func<int, float> other) => Approx.Dot(
+            Approx Sum(int[] entries, Approx start, Func<int, float> other) => Approx.Dot(
                 entries.Length + 1, entries.Length + 1,
                 i => i == 0 ? start : values[entries[i - 1]],
                 i => i == 0 ? 1 : other(entries[i - 1]));
@@ -123,6 +141,27 @@ internal static class SparseCases
                 M = dense,
                 Out = run.Output("dots", new Shape(indices.Length), e => Approx.Dot(
                     columns, Approx.Lanes(columns), i => x[RowOf(e) * columns + i], i => m[indices[e] * columns + i])),
+            });
+            float[] target = run.Values(rows * columns), offset = run.Values(columns);
+            Approx Error(int r, int c) => Sum(Row(r), (Approx)bias[c] - target[r * columns + c], e => 0.5f * m[indices[e] * columns + c]);
+            Lazy<Approx[]> errors = new(() => [.. from r in Enumerable.Range(0, rows) from c in Enumerable.Range(0, columns) select Error(r, c)]);
+            run.Device.Run(new SparseProduct
+            {
+                S = s,
+                Scale = 0.5f,
+                M = dense,
+                Bias = run.Tensor(bias, columns),
+                Target = run.Matrix(target, rows, columns, Layout.Odd),
+                Out = run.Output("error", rows, columns, Layout.Odd, Error),
+                Dots = run.Output("dots of the error", new Shape(indices.Length), e => Approx.Dot(
+                    columns, Approx.Lanes(columns), i => errors.Value[RowOf(e) * columns + i], i => m[indices[e] * columns + i])),
+            });
+            run.Device.Run(new SparseProduct
+            {
+                S = s,
+                M = dense,
+                Offset = run.Tensor(offset, columns),
+                Out = run.Output("centred", rows, columns, Layout.Odd, (r, c) => Sum(Row(r), 0, e => m[indices[e] * columns + c] - offset[c])),
             });
             int[] order = [.. Enumerable.Range(0, inner).SelectMany(Column)];
             Tensor starts = run.OutputIntegers("starts", new Shape(inner + 1), c => Enumerable.Range(0, c).Sum(i => Column(i).Length));
@@ -201,6 +240,44 @@ internal static class SparseCases
             run.Watch("unit rows", unit.Parameter, (r, c) => P(r * columns + c) / (lengths.Value[r] + 1e-3f));
             run.Device.Run(in unit);
         });
+
+    private static OpCase Columns(string size, int rows, int columns) =>
+        new($"Columns and signs / {size}", run =>
+        {
+            float[] x = run.Values(rows * columns), z = run.Values(rows * columns), g = run.Values(rows * columns);
+            for (int i = 0; i < g.Length; i += 3)
+            {
+                g[i] = i % 2 == 0 ? 0f : -0f;
+            }
+
+            double Sum(int c) => Enumerable.Range(0, rows).Sum(r => (double)x[r * columns + c]);
+            run.Device.Run(new ColumnStatistics
+            {
+                X = run.Matrix(x, rows, columns, Layout.Odd),
+                Sums = run.Output("sums", new Shape(columns), c => (float)Sum(c)),
+                Deviations = run.Output("deviations", new Shape(columns), c => (float)Enumerable.Range(0, rows).Sum(r =>
+                    (x[r * columns + c] - Sum(c) / rows) * (x[r * columns + c] - Sum(c) / rows))),
+            });
+            var step = new SignStep
+            {
+                Parameter = run.Matrix(x, rows, columns, Layout.Odd),
+                Gradient = run.Matrix(g, rows, columns, Layout.Odd),
+                Fast = run.Matrix(z, rows, columns, Layout.Odd),
+                Rate = 0.25f,
+                Momentum = 0.95f,
+                Share = 0.125f,
+            };
+            Approx Fast(int i) => (Approx)z[i] - 0.25f * (g[i] > 0 ? 1 : g[i] < 0 ? -1 : 0);
+            Approx Average(int i, Approx old) => old + (Approx)0.125f * (Fast(i) - old);
+            Approx Moved(int i, Approx average) => average + ((Approx)1 - 0.95f) * (Fast(i) - average);
+            run.Watch("fast", step.Fast, (r, c) => Fast(r * columns + c));
+            run.Watch("y", step.Parameter, (r, c) =>
+            {
+                int i = r * columns + c;
+                return Moved(i, Average(i, (Approx)x[i] + ((Approx)1 - (Approx)1 / 0.95f) * ((Approx)z[i] - x[i])));
+            });
+            run.Device.Run(in step);
+        }, hostOnly: true);
 
     private static float[] Small(OpRun run, int count) => [.. run.Integers(count, 5).Select(i => i - 2f)];
 }

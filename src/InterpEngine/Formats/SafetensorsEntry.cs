@@ -57,13 +57,19 @@ public sealed unsafe class SafetensorsEntry
 
     /// <summary>A copy of all elements, in singles.</summary>
     /// <exception cref="InvalidFileException">They are not F64, F32, F16 or BF16, or too many for an array.</exception>
-    public float[] ToSingles() => Type switch
+    public float[] ToSingles() => ToSingles(0, Whole());
+
+    /// <summary>A copy of some elements, in singles.</summary>
+    /// <param name="first">The first of them, in row-major order.</param>
+    /// <param name="count">How many.</param>
+    /// <exception cref="InvalidFileException">They are not F64, F32, F16 or BF16.</exception>
+    public float[] ToSingles(long first, int count) => Type switch
     {
-        SafetensorsType.F32 => Convert(BinaryPrimitives.ReadSingleLittleEndian),
-        SafetensorsType.F64 => Convert(element => (float)BinaryPrimitives.ReadDoubleLittleEndian(element)),
-        SafetensorsType.F16 => Convert(element => (float)BinaryPrimitives.ReadHalfLittleEndian(element)),
-        SafetensorsType.BF16 => Convert(element =>
-            BitConverter.Int32BitsToSingle(BinaryPrimitives.ReadInt16LittleEndian(element) << 16)),
+        SafetensorsType.F32 => Convert(BinaryPrimitives.ReadSingleLittleEndian, first, count),
+        SafetensorsType.F64 => Convert(element => (float)BinaryPrimitives.ReadDoubleLittleEndian(element), first, count),
+        SafetensorsType.F16 => Convert(element => (float)BinaryPrimitives.ReadHalfLittleEndian(element), first, count),
+        SafetensorsType.BF16 => Convert(
+            element => BitConverter.Int32BitsToSingle(BinaryPrimitives.ReadInt16LittleEndian(element) << 16), first, count),
         _ => throw Defect($"has type {Type}; expected F64, F32, F16 or BF16"),
     };
 
@@ -89,16 +95,15 @@ public sealed unsafe class SafetensorsEntry
     /// <summary>Name, type and shape, such as <c>'wte.weight' F32 [50257, 768]</c>.</summary>
     public override string ToString() => $"{InputFile.Quote(Name)} {Type} [{string.Join(", ", Shape)}]";
 
-    private T[] Convert<T>(Func<ReadOnlySpan<byte>, T> read)
-    {
-        if (Count > Array.MaxLength)
-        {
-            throw Defect($"has {Count} elements, too many for an array");
-        }
+    private T[] Convert<T>(Func<ReadOnlySpan<byte>, T> read) => Convert(read, 0, Whole());
 
+    private T[] Convert<T>(Func<ReadOnlySpan<byte>, T> read, long first, int count)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(first);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(first, Count - count);
         int size = Type.Bits() / 8;
-        byte* next = Pointer;
-        var values = new T[Count];
+        byte* next = Pointer + first * size;
+        var values = new T[count];
         for (int i = 0; i < values.Length; i++, next += size)
         {
             values[i] = read(new(next, size));
@@ -106,6 +111,8 @@ public sealed unsafe class SafetensorsEntry
 
         return values;
     }
+
+    private int Whole() => Count <= Array.MaxLength ? (int)Count : throw Defect($"has {Count} elements, too many for an array");
 
     private InvalidFileException Defect(string defect) => new(File.Path, $"tensor {InputFile.Quote(Name)} {defect}");
 }

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using InterpEngine.Cli.Sae;
 using InterpEngine.Dictionaries;
 using InterpEngine.Dictionaries.Formats;
 using InterpEngine.Formats;
@@ -6,7 +7,7 @@ using InterpEngine.Kernels;
 using InterpEngine.Models;
 using Xunit;
 
-namespace InterpEngine.Cli.Tests;
+namespace InterpEngine.Cli.Tests.Sae;
 
 /// <summary><c>interp sae</c> on dictionaries that are made here.</summary>
 public sealed class SaeTests : IDisposable
@@ -43,13 +44,17 @@ public sealed class SaeTests : IDisposable
         using Model model = Model.Load(Model.TalesPath, device);
         using SparseDictionary dictionary = SparseDictionary.Load(sae, device);
         var ignored = Enumerable.Range(0, model.Description.Vocabulary).Where(model.Tokenizer.IsSpecial).ToHashSet();
-        DictionaryEvaluation expected = DictionaryEvaluator.Evaluate(
-            model, dictionary, Batches(model, texts), new EvaluationOptions { IgnoredTokens = ignored });
+        IEnumerable<TokenBatch> batches = PackedSequences.Of(model, File.ReadAllLines(texts), 16, begins: true, rest: true).Chunk(2).Select(TokenBatch.LeftPadded);
+        DictionaryEvaluation expected = DictionaryEvaluator.Evaluate(model, dictionary, batches, new EvaluationOptions { IgnoredTokens = ignored });
         JsonElement quality = eval.GetProperty("reconstruction_quality"), performance = eval.GetProperty("model_performance_preservation");
         Assert.Equal(expected.ExplainedVariance, quality.GetProperty("explained_variance").GetDouble(), 1e-9);
         Assert.Equal(expected.LossScore, performance.GetProperty("ce_loss_score").GetDouble(), 1e-9);
         Assert.Equal(3, eval.GetProperty("sparsity").GetProperty("l0").GetDouble(), 1.0);
         Assert.Equal(24, eval.GetProperty("features").GetProperty("count").GetInt32());
+        Assert.Equal(24, eval.GetProperty("similarity").GetProperty("nearest_cosine_histogram").GetProperty("counts").EnumerateArray().Sum(n => n.GetInt32()));
+        JsonElement each = (await CommandLine.Json([.. command, "--json", "--per-feature", "--save-densities"])).GetProperty("feature_metrics");
+        Assert.Equal(expected.Use.Density, each.GetProperty("feature_density").EnumerateArray().Select(n => n.GetDouble()));
+        Assert.Equal(expected.Use.Density, FeatureDensities.Read(sae, 24)!, (a, b) => Math.Abs(a - b) < 1e-6);
         Assert.Contains("reconstruction_quality.mse", await CommandLine.Success(command), StringComparison.Ordinal);
     }
 
@@ -85,6 +90,63 @@ public sealed class SaeTests : IDisposable
         Assert.Equal(reconstruction.ToArray<float>(), sparse.Tensors["reconstruction"].ToSingles());
     }
 
+    [Theory]
+    [InlineData("F32")]
+    [InlineData("I8")]
+    public async Task A_capture_is_read_shard_by_shard(string type)
+    {
+        string sae = Write(features: 24, k: 3), texts = Path.Combine(_folder, "texts.txt"), capture = Path.Combine(_folder, "capture");
+        string whole = Path.Combine(_folder, "whole.safetensors"), parts = Path.Combine(_folder, "parts.safetensors");
+        await File.WriteAllLinesAsync(texts, TalesCorpus.Documents(3).Take(40), TestContext.Current.CancellationToken);
+        await CommandLine.Success("capture", "tales", "--text", texts, "--points", Point, "--out", capture, "--shard-size", "200KB", "--type", type);
+        string[] shards = Directory.GetFiles(capture, "*.safetensors").Order(StringComparer.Ordinal).ToArray();
+        Assert.True(shards.Length > 1);
+        JsonElement applied = await CommandLine.Json(
+            "sae", "apply", sae, "--input", capture, "--tensor", Point, "--out", parts, "--sparse", "--json");
+
+        float[] rows = [.. shards.SelectMany(shard => Rows(shard))];
+        using (var writer = new SafetensorsWriter(whole, [new SafetensorsDeclaration("x", SafetensorsType.F32, rows.Length / _width, _width)]))
+        {
+            writer.Write("x", System.Runtime.InteropServices.MemoryMarshal.AsBytes<float>(rows));
+            writer.Complete();
+        }
+
+        await CommandLine.Success("sae", "apply", sae, "--input", whole, "--out", whole, "--sparse");
+        Assert.Equal(File.ReadAllBytes(whole), File.ReadAllBytes(parts));
+        Assert.Equal(rows.Length / _width, applied.GetProperty("rows").GetInt64());
+        JsonElement eval = await CommandLine.Json(
+            "sae", "eval", sae, "--input", capture, "--tensor", Point, "--metrics", "dictionary_learning", "--json");
+        Assert.Equal(applied.GetProperty("l0").GetDouble(), eval.GetProperty("dictionary_learning").GetProperty("l0").GetDouble(), 0.2);
+
+        static float[] Rows(string shard)
+        {
+            using SafetensorsFile file = SafetensorsFile.Open(shard);
+            SafetensorsEntry entry = file.Tensors[Point];
+            if (entry.Type == SafetensorsType.F32)
+            {
+                return entry.ToSingles();
+            }
+
+            float[] scales = file.Tensors[$"{Point}.scale"].ToSingles();
+            return [.. entry.ToIntegers().Select((stored, i) => stored * scales[i / (int)entry.Shape[^1]])];
+        }
+    }
+
+    [Fact]
+    public async Task Eval_has_dictionary_learnings_measures_too()
+    {
+        string sae = Write(features: 24, k: 3);
+        string[] command = ["sae", "eval", sae, "--model", "tales", "--tokens", "500", "--batch", "3", "--no-bos"];
+        JsonElement averaged = (await CommandLine.Json([.. command, "--metrics", "dictionary_learning", "--json"])).GetProperty("dictionary_learning");
+        using Device device = Device.Cpu();
+        using Model model = Model.Load(Model.TalesPath, device);
+        using SparseDictionary dictionary = SparseDictionary.Load(sae, device);
+        TokenBatch tokens = TokenBatch.LeftPadded([.. PackedSequences.Of(model, TalesCorpus.Documents(SaeTexts.HeldOutSeed), 128, begins: false, rest: true).Take(3)]);
+        RecoveredLoss expected = RecoveredLoss.Measure(model, dictionary, tokens);
+        Assert.Equal(expected.Recovered, averaged.GetProperty("frac_recovered").GetDouble(), 1e-9);
+        Assert.Equal(3, averaged.GetProperty("l0").GetDouble(), 1.0);
+    }
+
     [Fact]
     public async Task Convert_writes_the_same_function()
     {
@@ -96,6 +158,20 @@ public sealed class SaeTests : IDisposable
         using Tensor expected = before.Reconstruct(x), actual = after.Reconstruct(x);
         Assert.All(expected.ToArray<float>().Zip(actual.ToArray<float>()), pair => Assert.Equal(pair.First, pair.Second, 1e-3f));
         Assert.All(after.Parameters.DecoderNorms(), norm => Assert.Equal(1, norm, 1e-5f));
+    }
+
+    [Fact]
+    public async Task A_transcoder_for_every_layer_is_one_at_a_time()
+    {
+        string folder = TranscoderFolder.Write(Path.Combine(_folder, "set"), _width, layers: 4, features: 6);
+        JsonElement set = await CommandLine.Json("sae", "info", folder, "--json"), layer = await CommandLine.Json("sae", "info", folder, "--layer", "2", "--json");
+        Assert.Equal((4, 6), (set.GetProperty("layers").GetInt32(), set.GetProperty("features").GetInt32()));
+        Assert.Equal("blocks.2.hook_resid_mid", layer.GetProperty("hook_name").GetString());
+        Assert.Contains("--layer N, 0 to 3", await CommandLine.Failure("sae", "eval", folder), StringComparison.Ordinal);
+        Assert.Contains("no layer 4", await CommandLine.Failure("sae", "eval", folder, "--layer", "4"), StringComparison.Ordinal);
+        JsonElement eval = await CommandLine.Json("sae", "eval", folder, "--layer", "1", "--model", "tales", "--tokens", "300", "--json");
+        Assert.Equal(6, eval.GetProperty("features").GetProperty("count").GetInt32());
+        Assert.Contains("one dictionary", await CommandLine.Failure("sae", "info", Write(features: 24, k: 3), "--layer", "1"), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -111,15 +187,11 @@ public sealed class SaeTests : IDisposable
         Assert.Contains("no such folder", await CommandLine.Failure("sae", "info", Path.Combine(_folder, "nothing")), StringComparison.Ordinal);
         Assert.Contains($"rows of {_width}", await CommandLine.Failure("sae", "apply", sae, "--input", input, "--out", "y.safetensors"), StringComparison.Ordinal);
         Assert.Contains("no tensor 'z'", await CommandLine.Failure("sae", "apply", sae, "--input", input, "--tensor", "z", "--out", "y.safetensors"), StringComparison.Ordinal);
+        Assert.Contains("no index.json", await CommandLine.Failure("sae", "apply", sae, "--input", _folder, "--out", "y.safetensors"), StringComparison.Ordinal);
+        Assert.Contains("--model", await CommandLine.Failure("sae", "eval", sae), StringComparison.Ordinal);
+        Assert.Contains("dictionary_learning", await CommandLine.Failure("sae", "eval", sae, "--input", input), StringComparison.Ordinal);
         Assert.Contains("positive", await CommandLine.Failure("sae", "convert", sae, "--out", _folder, "--fold-activation-scale", "-1"), StringComparison.Ordinal);
     }
-
-    private static IEnumerable<TokenBatch> Batches(Model model, string texts) => File.ReadAllLines(texts)
-        .SelectMany(line => Pieces(model.Tokenize(line).Ids.ToArray(), model)).Chunk(2).Select(TokenBatch.LeftPadded);
-
-    /// <summary>As the tool splits at 16 tokens: pieces all begin as the document does.</summary>
-    private static IEnumerable<int[]> Pieces(int[] ids, Model model) => ids.Length <= 16 ? [ids]
-        : model.Tokenizer.IsSpecial(ids[0]) ? ids[1..].Chunk(15).Select(piece => (int[])[ids[0], .. piece]) : ids.Chunk(16);
 
     private string Write(int features, int k)
     {

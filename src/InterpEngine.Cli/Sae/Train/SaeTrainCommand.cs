@@ -1,0 +1,134 @@
+using System.CommandLine;
+using InterpEngine.Kernels;
+
+namespace InterpEngine.Cli.Sae.Train;
+
+/// <summary><c>interp sae train</c>: a dictionary straight from a running model.</summary>
+internal static class SaeTrainCommand
+{
+    private static readonly Argument<string?> s_model = new("model")
+    {
+        HelpName = "MODEL",
+        Description = "The model's folder, or 'tales' for the one that comes along.",
+        Arity = ArgumentArity.ZeroOrOne,
+    };
+
+    private static readonly Option<string?> s_out = new("--out") { Description = "The folder of the dictionary.", HelpName = "DIR" };
+
+    private static readonly Option<string?> s_config = new("--config")
+    {
+        Description = "A JSON file of settings, for which --schema prints the schema. The command line goes before it.",
+        HelpName = "FILE",
+    };
+
+    private static readonly Option<string[]> s_set = new("--set")
+    {
+        Description = "A setting, such as rate=0.0003 or architecture=jumprelu.",
+        HelpName = "KEY=VALUE",
+        AllowMultipleArgumentsPerToken = true,
+        DefaultValueFactory = _ => [],
+    };
+
+    /// <summary>Settings that have options of their own.</summary>
+    private static readonly (Option<string?> Option, string Key)[] s_short =
+    [
+        (SaeTexts.Text, "text"),
+        (Short("--point", "NAME", "The hook point, such as blocks.2.hook_resid_post."), "point"),
+        (Short("--features", "N", "Features."), "features"),
+        (Short("--k", "N", "Active features of a row."), "k"),
+        (Short("--steps", "N", "Steps."), "steps"),
+        (Short("--seed", "N", "Of the first directions and of the order of rows."), "seed"),
+        (Short("--checkpoint-every", "N", "Steps between checkpoints; 0 for none."), "checkpoint_every"),
+    ];
+
+    private static readonly Option<bool> s_resume = new("--resume") { Description = "Go on from the checkpoint in DIR." };
+
+    private static readonly Option<bool> s_overwrite = new("--overwrite") { Description = "Begin anew where DIR already holds a dictionary or a run." };
+
+    private static readonly Option<string?> s_plot = new("--plot")
+    {
+        Description = "An HTML file that shows the course of the run, live: a browser loads it again by itself.",
+        HelpName = "FILE",
+    };
+
+    private static readonly Option<bool> s_schema = new("--schema") { Description = "Print the JSON schema of the settings, and do nothing else." };
+
+    public static Command Create()
+    {
+        var command = new ExampleCommand(
+            "train",
+            "Train a sparse dictionary on a model's activations.",
+            "interp sae train tales --out my-sae",
+            "interp sae train path/to/gpt2 --text corpus.jsonl --point blocks.6.hook_resid_pre --features 16384 --k 32 --steps 20000 --out my-sae",
+            "interp sae train --config run.json --set architecture=jumprelu rate=0.0003 --out my-sae --plot course.html",
+            "interp sae train --config run.json --out my-sae --resume")
+        {
+            s_model, s_out, s_config, s_set,
+        };
+        foreach (Option option in (Option[])[.. s_short.Select(setting => setting.Option), s_resume, s_overwrite, s_plot, s_schema, CommonOptions.Json])
+        {
+            command.Options.Add(option);
+        }
+
+        CommonOptions.AddDevice(command);
+        command.SetAction((parse, cancellation) => Task.Run(() => Run(parse, cancellation), CancellationToken.None));
+        return command;
+    }
+
+    private static int Run(ParseResult parse, CancellationToken cancellation)
+    {
+        var terminal = Terminal.Of(parse);
+        if (parse.GetValue(s_schema))
+        {
+            terminal.Out.Write(TrainingSettings.Schema);
+            return ExitCode.Success;
+        }
+
+        TrainingSettings settings = TrainingSettings.Read(parse.GetValue(s_config), Overrides(parse));
+        string folder = parse.GetValue(s_out) ?? throw new UsageException("Where to?", "Give --out DIR.");
+        string name = settings.Text("model") ?? throw new UsageException("Which model?", "Name it: `interp sae train MODEL --out DIR`, or 'model' in the settings.");
+        var run = new TrainingFolder(folder);
+        run.Prepare(settings, parse.GetValue(s_resume), parse.GetValue(s_overwrite));
+        using Device device = CommonOptions.OpenDevice(parse, terminal);
+        using Model model = ModelSource.Open(name, device, CommonOptions.Loading(parse, name), terminal, cancellation);
+        using var training = new TrainingRun(model, name, settings, run);
+        TrainingSummary summary = training.Run(terminal, parse.GetValue(s_plot) is { } plot ? Path.GetFullPath(plot) : null, cancellation);
+        if (parse.GetValue(CommonOptions.Json))
+        {
+            JsonOutput.Write(terminal.Out, summary.WriteTo);
+        }
+        else
+        {
+            terminal.Out.WriteLine(summary.ToString());
+        }
+
+        return ExitCode.Success;
+    }
+
+    private static Option<string?> Short(string name, string help, string description) => new(name) { HelpName = help, Description = description };
+
+    /// <summary>The settings on the command line, in the order in which they go before each other.</summary>
+    private static IEnumerable<(string Option, string Key, string Value)> Overrides(ParseResult parse)
+    {
+        if (parse.GetValue(s_model) is { } model)
+        {
+            yield return ("MODEL", "model", model);
+        }
+
+        foreach ((Option<string?> option, string key) in s_short)
+        {
+            if (parse.GetValue(option) is { } value)
+            {
+                yield return (option.Name, key, value);
+            }
+        }
+
+        foreach (string setting in parse.GetValue(s_set)!)
+        {
+            int at = setting.IndexOf('=', StringComparison.Ordinal);
+            yield return at > 0
+                ? ($"--set {setting[..at]}", setting[..at], setting[(at + 1)..])
+                : throw new UsageException($"--set is '{setting}'; expected KEY=VALUE.", "`interp sae train --schema` prints the keys.");
+        }
+    }
+}

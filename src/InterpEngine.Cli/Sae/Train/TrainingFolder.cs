@@ -1,0 +1,66 @@
+using InterpEngine.Formats;
+
+namespace InterpEngine.Cli.Sae.Train;
+
+/// <summary>
+/// The folder of a run: its settings, its course, its last checkpoint, and in the end the dictionary. Nothing that is there is lost by
+/// mistake: a run that exists is gone on with on request only, with the same settings, and replaced on request only.
+/// </summary>
+internal sealed class TrainingFolder(string path)
+{
+    private const string SettingsName = "train.json", CheckpointName = "checkpoint.safetensors", WeightsName = "sae_weights.safetensors";
+
+    /// <summary>The folder.</summary>
+    public string Path => path;
+
+    /// <summary>Where the last checkpoint is, or will be.</summary>
+    public string Checkpoint => System.IO.Path.Combine(path, CheckpointName);
+
+    /// <summary>Whether there is a checkpoint to go on from.</summary>
+    public bool Resumes { get; private set; }
+
+    /// <summary>Makes the folder ready for a run.</summary>
+    /// <param name="settings">Of the run.</param>
+    /// <param name="resume">Whether it goes on from a checkpoint, if there is one.</param>
+    /// <param name="overwrite">Whether what is there may be replaced.</param>
+    /// <exception cref="UsageException">Something is there that would be lost, or the run there has other settings.</exception>
+    public void Prepare(TrainingSettings settings, bool resume, bool overwrite)
+    {
+        bool checkpoint = File.Exists(Checkpoint), weights = File.Exists(In(WeightsName));
+        if (!resume && !overwrite && (checkpoint || weights))
+        {
+            throw new UsageException(
+                $"{path} already holds {(weights ? "a dictionary" : "a run that has not ended")}.",
+                checkpoint ? "Give --resume to go on with it, --overwrite to begin anew, or another folder." : "Give --overwrite to replace it, or another folder.");
+        }
+
+        if (resume && checkpoint && File.Exists(In(SettingsName)))
+        {
+            TrainingSettings before = TrainingSettings.Read(In(SettingsName), []);
+            if (settings.DifferenceFrom(before) is { } key)
+            {
+                throw new UsageException(
+                    $"The run in {path} has '{key}' {before.Show(key)}, but {settings.Show(key)} is asked for now.",
+                    "Go on with the same settings, or begin anew in another folder.");
+            }
+        }
+
+        Resumes = resume && checkpoint;
+        try
+        {
+            Directory.CreateDirectory(path);
+            if (!Resumes)
+            {
+                File.Delete(Checkpoint);
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
+        {
+            throw new FileWriteException(path, $"could not be made ready ({e.Message})", "Check that it may be written.", e);
+        }
+
+        AtomicFile.WriteAllBytes(In(SettingsName), settings.ToJson());
+    }
+
+    private string In(string name) => System.IO.Path.Combine(path, name);
+}

@@ -1,0 +1,20 @@
+using System.Text;
+using System.Text.Json;
+using InterpEngine.Cli.Pages;
+using InterpEngine.Formats;
+
+namespace InterpEngine.Cli.Sae.Train;
+
+/// <summary>The course of a run as one HTML file, which while it runs has the browser load it again.</summary>
+internal static class TrainingPlot
+{
+    private static readonly JsonSerializerOptions s_json = new() { PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower };
+
+    /// <summary>Writes the file, whole or not at all.</summary>
+    /// <exception cref="FileWriteException">It could not be written.</exception>
+    public static void Write(string path, string title, int steps, IReadOnlyList<TrainingPoint> points, bool running)
+    {
+        string page = HtmlPage.Render("plot", JsonSerializer.Serialize(new { Title = title, Steps = steps, Running = running, Points = points }, s_json));
+        AtomicFile.WriteAllBytes(path, Encoding.UTF8.GetBytes(page));
+    }
+}

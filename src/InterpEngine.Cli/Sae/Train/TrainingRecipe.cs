@@ -1,0 +1,257 @@
+using InterpEngine.Dictionaries;
+using InterpEngine.Dictionaries.Training;
+
+namespace InterpEngine.Cli.Sae.Train;
+
+/// <summary>What a run trains, how, and where it begins.</summary>
+/// <param name="Config">The dictionary.</param>
+/// <param name="Options">The training.</param>
+internal sealed record TrainingRecipe(DictionaryConfig Config, TrainingOptions Options)
+{
+    private const string Standard = "standard", Gated = "gated", TopK = "topk", BatchTopK = "batchtopk", Matryoshka = "matryoshka",
+        JumpRelu = "jumprelu", Pursuit = "matching_pursuit";
+
+    /// <summary>The first length of decoder rows.</summary>
+    public double DecoderNorm { get; init; } = 0.1;
+
+    /// <summary>The data's share of the first directions.</summary>
+    public double DataShare { get; init; }
+
+    /// <summary>The first threshold of a JumpReLU.</summary>
+    public double Threshold { get; init; } = 0.001;
+
+    /// <summary>The recipe that settings name, with what they set themselves.</summary>
+    /// <param name="settings">The settings.</param>
+    /// <param name="width">Of a row.</param>
+    /// <exception cref="UsageException">Settings do not belong together.</exception>
+    public static TrainingRecipe Of(TrainingSettings settings, int width)
+    {
+        string recipe = settings.Text("recipe")!, architecture = settings.Text("architecture")!;
+        int features = settings.Int("features");
+        double k = settings.Number("k");
+        bool counts = architecture is TopK or BatchTopK or Matryoshka;
+        if (counts && (k > features || (architecture == TopK && k != Math.Floor(k))))
+        {
+            throw new UsageException(
+                $"k is {settings.Show("k")} of {features} features.", architecture == TopK ? "Give an integer that is at most the number of features." : "Give at most their number.");
+        }
+
+        var config = new DictionaryConfig
+        {
+            InputWidth = width,
+            OutputWidth = width,
+            Features = features,
+            Rule = architecture switch
+            {
+                Standard => ActivationRule.Relu,
+                Gated => new(ActivationKind.Gated),
+                JumpRelu => ActivationRule.JumpRelu,
+                Pursuit => new(ActivationKind.MatchingPursuit) { MaxIterations = (int)Math.Ceiling(k) },
+                TopK => new(ActivationKind.TopK, k),
+                _ => new(ActivationKind.BatchTopK, k),
+            },
+            Normalization = settings.Text("normalize") switch
+            {
+                "constant_norm" => InputNormalization.ConstantNorm,
+                "layer_norm" => InputNormalization.LayerNorm,
+                _ => InputNormalization.None,
+            },
+            Levels = architecture == Matryoshka ? [.. LevelsOf(settings, features)] : [],
+        };
+        TrainingRecipe chosen = recipe switch
+        {
+            "saelens" => SaeLens(config, architecture, settings),
+            "dictionary_learning" => DictionaryLearning(config, architecture, settings),
+            "sparsify" => Sparsify(config, architecture, settings),
+            _ => Interp(config, architecture, settings),
+        };
+        return chosen.With(settings);
+    }
+
+    /// <summary>SAELens 6: <c>sae_lens/saes/*.py</c>.</summary>
+    private static TrainingRecipe SaeLens(DictionaryConfig config, string architecture, TrainingSettings settings)
+    {
+        bool counts = architecture is TopK or BatchTopK or Matryoshka;
+        return new(config with { CentersInput = true, ScalesByDecoderNorm = counts }, new TrainingOptions
+        {
+            Sparsity = architecture switch { JumpRelu => SparsityLoss.Count, Standard or Gated => SparsityLoss.Norm, _ => SparsityLoss.None },
+            SparsityCoefficient = 1,
+            SparsityByDecoderNorm = architecture is Standard or Gated,
+            TargetL0 = settings.Number("k"),
+            ClampsThreshold = true,
+            Auxiliary = counts ? AuxiliaryLoss.Signed : AuxiliaryLoss.None,
+            AuxiliaryCoefficient = 1,
+            DeadCount = DeadCount.StepsBefore,
+            DeadWindow = 1000,
+            ThresholdAverage = architecture is BatchTopK or Matryoshka ? ThresholdAverage.FromZero : ThresholdAverage.None,
+            ClipNorm = 1,
+            LearningRate = new() { Rate = 1e-3, Steps = settings.Int("steps"), Decay = settings.Int("steps") / 5 },
+        })
+        {
+            DecoderNorm = architecture == Pursuit ? 1 : 0.1,
+            Threshold = 0.01,
+        };
+    }
+
+    /// <summary>dictionary_learning: <c>dictionary_learning/trainers/*.py</c>.</summary>
+    private static TrainingRecipe DictionaryLearning(DictionaryConfig config, string architecture, TrainingSettings settings)
+    {
+        Refuse(architecture is Pursuit, "dictionary_learning", architecture, "Give 'saelens' as the recipe.");
+        bool counts = architecture is TopK or BatchTopK or Matryoshka, jump = architecture == JumpRelu;
+        int steps = settings.Int("steps"), levels = config.Levels.Length;
+        return new(config with { CentersInput = !jump }, new TrainingOptions
+        {
+            // It divides by the number of groups although their weights sum to 1 already.
+            LevelWeights = [.. Enumerable.Repeat(1.0 / Math.Max(1, levels) / Math.Max(1, levels), levels)],
+            Sparsity = jump ? SparsityLoss.MeanCountFromTarget : counts ? SparsityLoss.None : SparsityLoss.Norm,
+            SparsityCoefficient = jump ? 1 : 0.1,
+            SparsityWarmup = counts ? 0 : Math.Min(2000, steps / 5),
+            TargetL0 = settings.Number("k"),
+            GateDetachesDecoder = true,
+            Bandwidth = 0.001,
+            CountsAtActivation = jump,
+            Auxiliary = counts ? AuxiliaryLoss.ResidualVariance : AuxiliaryLoss.None,
+            AuxiliaryCoefficient = 1 / 32.0,
+            DeadCount = DeadCount.RowsAfter,
+            DeadWindow = 10_000_000,
+            ThresholdAverage = architecture is BatchTopK or Matryoshka ? ThresholdAverage.FromFirst : ThresholdAverage.None,
+            ThresholdRate = 0.001,
+            ThresholdStart = Math.Min(1000, steps / 2),
+            Projection = counts || jump ? Projection.Approximate : Projection.Exact,
+            ClipNorm = counts || jump ? 1 : 0,
+            NormalizesAfter = true,
+            Beta1 = architecture is Gated or JumpRelu ? 0 : 0.9,
+            LearningRate = new()
+            {
+                Rate = counts ? SmallRate(config) : 3e-4,
+                Steps = steps,
+                Warmup = Math.Min(1000, steps / 10),
+                WarmsFromZero = true,
+                Decay = steps / 5,
+            },
+            Start = counts ? Start.GeometricMedian : Start.AsGiven,
+        })
+        {
+            DecoderNorm = architecture == Standard ? 0.1 : 1,
+        };
+    }
+
+    /// <summary>sparsify: <c>sparsify/trainer.py</c>.</summary>
+    private static TrainingRecipe Sparsify(DictionaryConfig config, string architecture, TrainingSettings settings)
+    {
+        Refuse(architecture is not TopK, "sparsify", architecture, "Give 'topk' as the architecture, or another recipe.");
+        int steps = settings.Int("steps");
+        bool sign = settings.Text("optimizer") != "adam";
+        return new(config with { CentersInput = true }, new TrainingOptions
+        {
+            Reconstruction = ReconstructionLoss.UnexplainedFraction,
+            Auxiliary = settings.OptionalNumber("auxiliary") > 0 ? AuxiliaryLoss.TargetVariance : AuxiliaryLoss.None,
+            DeadCount = DeadCount.RowsBefore,
+            DeadWindow = 10_000_000,
+            Projection = Projection.Undivided,
+            NormalizesBefore = true,
+            Optimizer = sign ? OptimizerKind.ScheduleFreeSign : OptimizerKind.Adam,
+            LearningRate = sign
+                ? new() { Rate = 5e-3 / Math.Sqrt(config.Features / 16384.0), Steps = steps }
+                : new() { Rate = SmallRate(config), Steps = steps, Warmup = steps / 20, WarmsFromZero = true, Decay = steps - steps / 20 },
+            Start = Start.Mean,
+        })
+        {
+            DecoderNorm = 1,
+        };
+    }
+
+    /// <summary>SAELens's losses with another beginning: see docs/dictionaries.md for what it is worth.</summary>
+    private static TrainingRecipe Interp(DictionaryConfig config, string architecture, TrainingSettings settings) =>
+        SaeLens(config, architecture, settings) with { DataShare = 0.8 };
+
+    private static double SmallRate(DictionaryConfig config) => 2e-4 / Math.Sqrt(config.Features / 16384.0);
+
+    private static void Refuse(bool wrong, string recipe, string architecture, string hint)
+    {
+        if (wrong)
+        {
+            throw new UsageException($"The recipe '{recipe}' has no architecture '{architecture}'.", hint);
+        }
+    }
+
+    private static int[] LevelsOf(TrainingSettings settings, int features)
+    {
+        int[] levels = settings.Ints("levels") ?? [.. Enumerable.Range(0, 4).Select(halvings => features >> (3 - halvings)).Where(width => width > 0).Distinct()];
+        bool rises = levels.Zip(levels.Skip(1), (a, b) => a < b).All(yes => yes);
+        return rises && levels[^1] == features ? levels
+            : throw new UsageException($"levels are {settings.Show("levels")}; expected rising widths, the last one {features}.");
+    }
+
+    /// <summary>What the settings set themselves.</summary>
+    private TrainingRecipe With(TrainingSettings s)
+    {
+        LearningRate rate = Options.LearningRate;
+        AuxiliaryLoss revives = Options.Auxiliary != AuxiliaryLoss.None || s.OptionalNumber("auxiliary") is not > 0 ? Options.Auxiliary : AuxiliaryLoss.Signed;
+        int window = s.OptionalInt("dead_after") is { } rows && Options.DeadCount == DeadCount.StepsBefore
+            ? Math.Max(1, rows / s.Int("batch"))
+            : s.OptionalInt("dead_after") ?? (int)Options.DeadWindow;
+        return this with
+        {
+            Config = Config with { CentersInput = s.OptionalBool("centers_input") ?? Config.CentersInput },
+            DecoderNorm = s.OptionalNumber("decoder_norm") ?? DecoderNorm,
+            DataShare = s.OptionalNumber("data_share") ?? DataShare,
+            Threshold = s.OptionalNumber("threshold") ?? Threshold,
+            Options = Options with
+            {
+                Sparsity = SparsityOf(s.Text("sparsity_loss")) ?? Options.Sparsity,
+                SparsityCoefficient = s.OptionalNumber("sparsity") ?? Options.SparsityCoefficient,
+                SparsityWarmup = s.OptionalInt("sparsity_warmup") ?? Options.SparsityWarmup,
+                Power = s.OptionalNumber("sparsity_power") ?? Options.Power,
+                TargetL0 = s.OptionalNumber("target_l0") ?? Options.TargetL0,
+                Bandwidth = s.OptionalNumber("bandwidth") ?? Options.Bandwidth,
+                Auxiliary = s.OptionalNumber("auxiliary") == 0 ? AuxiliaryLoss.None : revives,
+                AuxiliaryCoefficient = s.OptionalNumber("auxiliary") ?? Options.AuxiliaryCoefficient,
+                DeadWindow = window,
+                InitialK = s.OptionalNumber("first_k") ?? Options.InitialK,
+                KAnnealingSteps = s.OptionalNumber("k_annealing") is { } annealed ? (int)(annealed * s.Int("steps")) : Options.KAnnealingSteps,
+                ClipNorm = s.OptionalNumber("clip") ?? Options.ClipNorm,
+                Optimizer = s.Text("optimizer") switch
+                {
+                    "adam" => OptimizerKind.Adam,
+                    "signum" => OptimizerKind.ScheduleFreeSign,
+                    _ => Options.Optimizer,
+                },
+                Beta1 = s.OptionalNumber("beta1") ?? Options.Beta1,
+                Beta2 = s.OptionalNumber("beta2") ?? Options.Beta2,
+                BFloat16 = s.Bool("bf16"),
+                Start = s.Text("start") switch
+                {
+                    "zero" => Start.AsGiven,
+                    "mean" => Start.Mean,
+                    "median" => Start.GeometricMedian,
+                    _ => Options.Start,
+                },
+                LearningRate = rate with
+                {
+                    Rate = s.OptionalNumber("rate") ?? rate.Rate,
+                    Warmup = s.OptionalInt("warmup") ?? rate.Warmup,
+                    Decay = s.OptionalNumber("decay") is { } share ? (int)(share * s.Int("steps")) : rate.Decay,
+                    Course = s.Text("course") switch
+                    {
+                        "constant" => LearningRateCourse.Constant,
+                        "cosine" => LearningRateCourse.Cosine,
+                        _ => rate.Course,
+                    },
+                },
+            },
+        };
+    }
+
+    private static SparsityLoss? SparsityOf(string? name) => name switch
+    {
+        null => null,
+        "norm" => SparsityLoss.Norm,
+        "power" => SparsityLoss.Power,
+        "count" => SparsityLoss.Count,
+        "count_from_target" => SparsityLoss.CountFromTarget,
+        "mean_count_from_target" => SparsityLoss.MeanCountFromTarget,
+        "tanh" => SparsityLoss.Tanh,
+        _ => SparsityLoss.None,
+    };
+}

@@ -1,0 +1,143 @@
+using System.Diagnostics;
+using System.Text.Json;
+using InterpEngine.Cli.Sae.Train;
+using InterpEngine.Dictionaries;
+using InterpEngine.Dictionaries.Formats;
+using Xunit;
+
+namespace InterpEngine.Cli.Tests.Sae;
+
+/// <summary>Dictionaries made with the tool.</summary>
+public sealed class SaeTrainingTests : IDisposable
+{
+    private static readonly string[] s_small = ["--features", "64", "--k", "4", "--set", "batch=128", "buffer=1024", "context=64"];
+    private readonly string _folder = Directory.CreateTempSubdirectory("interp-").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    /// <summary>The two commands of the README, smaller.</summary>
+    [Fact]
+    public async Task A_dictionary_is_trained_and_browsed_with_nothing_but_the_tool()
+    {
+        string sae = PathOf("sae"), page = PathOf("features.html"), plot = PathOf("course.html");
+        JsonElement summary = await CommandLine.Json(["sae", "train", "tales", "--out", sae, "--steps", "30", "--plot", plot, "--json", .. s_small]);
+        Assert.Equal((64, 30), (summary.GetProperty("features").GetInt32(), summary.GetProperty("steps").GetInt32()));
+        Assert.InRange(summary.GetProperty("explained_variance").GetDouble(), 0.1, 1);
+        (DictionaryConfig config, _) = DictionaryFile.Read(sae);
+        Assert.Equal(("blocks.2.hook_resid_post", "tales", 64), (config.HookName, config.ModelName, config.Features));
+        Assert.NotNull(FeatureDensities.Read(sae, 64));
+        string[] log = File.ReadAllLines(Path.Combine(sae, TrainingLog.FileName));
+        Assert.Equal(Enumerable.Range(1, 30), log.Select(line => JsonDocument.Parse(line).RootElement.GetProperty("step").GetInt32()));
+        string course = File.ReadAllText(plot);
+        Assert.Contains("\"running\":false", course, StringComparison.Ordinal);
+        Assert.DoesNotContain("{{data}}", course, StringComparison.Ordinal);
+        await CommandLine.Success("sae", "features", sae, "--tokens", "3000", "--out", page);
+        Assert.Contains("class=\"block\"", File.ReadAllText(page), StringComparison.Ordinal);
+    }
+
+    public static IEnumerable<TheoryDataRow<string, string>> Choices() =>
+        from recipe in Enum("recipe") from architecture in Enum("architecture") select new TheoryDataRow<string, string>(recipe, architecture);
+
+    /// <summary>Every choice trains and is written so that it can be read, or is refused with advice.</summary>
+    [Theory]
+    [MemberData(nameof(Choices))]
+    public async Task Every_architecture_of_every_recipe_trains(string recipe, string architecture)
+    {
+        bool absent = recipe == "sparsify" ? architecture != "topk" : recipe == "dictionary_learning" && architecture == "matching_pursuit";
+        string sae = PathOf("sae");
+        string[] command = ["sae", "train", "tales", "--out", sae, "--steps", "4", .. s_small, $"recipe={recipe}", $"architecture={architecture}"];
+        if (absent)
+        {
+            Assert.Contains($"has no architecture '{architecture}'", await CommandLine.Failure(command), StringComparison.Ordinal);
+            return;
+        }
+
+        await CommandLine.Success(command);
+        (DictionaryConfig config, DictionaryParameters parameters) = DictionaryFile.Read(sae);
+        Assert.Equal(architecture switch
+        {
+            "standard" => ActivationKind.Relu,
+            "gated" => ActivationKind.Gated,
+            "topk" => ActivationKind.TopK,
+            "matching_pursuit" => ActivationKind.MatchingPursuit,
+            _ => ActivationKind.JumpRelu,
+        }, config.Rule.Kind);
+        Assert.All(parameters.Decoder, value => Assert.True(float.IsFinite(value)));
+    }
+
+    [Fact]
+    public async Task A_run_that_was_killed_goes_on_to_the_same_weights()
+    {
+        string[] Train(string folder, params string[] more) =>
+            ["sae", "train", "tales", "--out", folder, "--steps", "400", "--checkpoint-every", "10", .. more, .. s_small];
+        string whole = PathOf("whole"), parts = PathOf("parts");
+        await CommandLine.Success(Train(whole));
+        using (Process process = CommandLine.Start(Train(parts)))
+        {
+            await CommandLine.UntilExists(process, Path.Combine(parts, "checkpoint.safetensors"));
+            process.Kill();
+            await process.WaitForExitAsync(TestContext.Current.CancellationToken);
+        }
+
+        Assert.False(File.Exists(Path.Combine(parts, "sae_weights.safetensors")));
+        File.AppendAllText(Path.Combine(parts, TrainingLog.FileName), "{\"step\":");
+        (int code, _, string error) = await CommandLine.Run(Train(parts, "--resume"));
+        Assert.True(code == 0, error);
+        Assert.Contains("Going on from step", error, StringComparison.Ordinal);
+        Assert.Equal(File.ReadAllBytes(Path.Combine(whole, "sae_weights.safetensors")), File.ReadAllBytes(Path.Combine(parts, "sae_weights.safetensors")));
+        Assert.Equal(Steps(whole), Steps(parts));
+
+        static IEnumerable<int> Steps(string folder) => File.ReadLines(Path.Combine(folder, TrainingLog.FileName))
+            .Select(line => JsonDocument.Parse(line).RootElement.GetProperty("step").GetInt32());
+    }
+
+    [Fact]
+    public async Task What_is_there_is_not_lost_by_mistake()
+    {
+        string sae = PathOf("sae");
+        string[] Train(params string[] more) => ["sae", "train", "tales", "--out", sae, "--steps", "4", .. more, .. s_small];
+        await CommandLine.Success(Train());
+        Assert.Contains("--overwrite", await CommandLine.Failure(Train()), StringComparison.Ordinal);
+        Assert.Contains("'seed' 0, but 3", await CommandLine.Failure(Train("--resume", "--seed", "3")), StringComparison.Ordinal);
+        await CommandLine.Success(Train("--resume"));
+        await CommandLine.Success(Train("--overwrite", "--seed", "3"));
+    }
+
+    [Fact]
+    public async Task Mistakes_are_named()
+    {
+        async Task Refused(string part, params string[] more) => Assert.Contains(
+            part, await CommandLine.Failure(["sae", "train", "tales", "--out", PathOf("x"), .. more]), StringComparison.Ordinal);
+        await Refused("'speed' is no setting", "--config", Config("""{"speed": 3}"""));
+        await Refused("'batch' is 0; expected an integer of at least 1", "--config", Config("""{"batch": 0}"""));
+        await Refused("no setting 'speed'", "--set", "speed=3");
+        await Refused("--set rate is 'fast'; expected a number above 0", "--set", "rate=fast");
+        await Refused("--k is '0'", "--k", "0");
+        await Refused("k is 2.5", "--set", "k=2.5");
+        await Refused("k is 32 of 8", "--features", "8");
+        await Refused("levels are [8,4]", "--features", "8", "--k", "2", "--set", "architecture=matryoshka", "levels=[8,4]");
+        await Refused("blocks.9.hook_resid_post", "--point", "blocks.9.hook_resid_post");
+        await Refused("less than one sequence", "--text", Text("a b"));
+        Assert.Contains("--out DIR", await CommandLine.Failure("sae", "train", "tales"), StringComparison.Ordinal);
+        Assert.Contains("Which model?", await CommandLine.Failure("sae", "train", "--out", PathOf("x")), StringComparison.Ordinal);
+        Assert.False(File.Exists(Path.Combine(PathOf("x"), "sae_weights.safetensors")));
+    }
+
+    private static IEnumerable<string> Enum(string setting) =>
+        JsonDocument.Parse(TrainingSettings.Schema).RootElement.GetProperty("properties").GetProperty(setting).GetProperty("enum").EnumerateArray()
+            .Select(choice => choice.GetString()!);
+
+    private string PathOf(string name) => Path.Combine(_folder, name);
+
+    private string Config(string json)
+    {
+        File.WriteAllText(PathOf("config.json"), json);
+        return PathOf("config.json");
+    }
+
+    private string Text(string text)
+    {
+        File.WriteAllText(PathOf("text.txt"), text);
+        return PathOf("text.txt");
+    }
+}

@@ -65,6 +65,25 @@ public sealed class SaeTrainingTests : IDisposable
         Assert.All(parameters.Decoder, value => Assert.True(float.IsFinite(value)));
     }
 
+    [Theory]
+    [InlineData("topk", "interp", false)]
+    [InlineData("topk", "sparsify", true)]
+    [InlineData("standard", "saelens", true)]
+    [InlineData("batchtopk", "dictionary_learning", false)]
+    public async Task A_transcoder_learns_what_one_point_makes_of_another(string architecture, string recipe, bool skip)
+    {
+        string sae = PathOf("sae");
+        await CommandLine.Success([
+            "sae", "train", "tales", "--out", sae, "--steps", "40", "--point", "blocks.1.ln2.hook_normalized", .. s_small,
+            "target=blocks.1.hook_mlp_out", $"architecture={architecture}", $"recipe={recipe}", $"skip={(skip ? "true" : "false")}",
+        ]);
+        (DictionaryConfig config, DictionaryParameters parameters) = DictionaryFile.Read(sae);
+        Assert.Equal(("blocks.1.ln2.hook_normalized", "blocks.1.hook_mlp_out", true), (config.HookName, config.HookNameOut, config.IsTranscoder));
+        Assert.Equal(skip, parameters.Skip is not null);
+        JsonElement eval = await CommandLine.Json("sae", "eval", sae, "--tokens", "1000", "--json");
+        Assert.InRange(eval.GetProperty("reconstruction_quality").GetProperty("explained_variance").GetDouble(), -0.5, 1);
+    }
+
     [Fact]
     public async Task A_run_that_was_killed_goes_on_to_the_same_weights()
     {
@@ -117,6 +136,8 @@ public sealed class SaeTrainingTests : IDisposable
         await Refused("k is 32 of 8", "--features", "8");
         await Refused("levels are [8,4]", "--features", "8", "--k", "2", "--set", "architecture=matryoshka", "levels=[8,4]");
         await Refused("blocks.9.hook_resid_post", "--point", "blocks.9.hook_resid_post");
+        await Refused("cannot be 'gated'", "--set", "architecture=gated", "target=blocks.1.hook_mlp_out");
+        await Refused("for transcoders", "--set", "skip=true");
         await Refused("less than one sequence", "--text", Text("a b"));
         Assert.Contains("--out DIR", await CommandLine.Failure("sae", "train", "tales"), StringComparison.Ordinal);
         Assert.Contains("Which model?", await CommandLine.Failure("sae", "train", "--out", PathOf("x")), StringComparison.Ordinal);

@@ -8,7 +8,8 @@ namespace InterpEngine.Cli.Sae.Train;
 /// </summary>
 internal sealed class TrainingFolder(string path)
 {
-    private const string SettingsName = "train.json", CheckpointName = "checkpoint.safetensors", WeightsName = "sae_weights.safetensors";
+    private const string SettingsName = "train.json", CheckpointName = "checkpoint.safetensors", WeightsName = "sae_weights.safetensors",
+        SparsifyWeightsName = "sae.safetensors";
 
     /// <summary>The folder.</summary>
     public string Path => path;
@@ -26,7 +27,7 @@ internal sealed class TrainingFolder(string path)
     /// <exception cref="UsageException">Something is there that would be lost, or the run there has other settings.</exception>
     public void Prepare(TrainingSettings settings, bool resume, bool overwrite)
     {
-        bool checkpoint = File.Exists(Checkpoint), weights = File.Exists(In(WeightsName));
+        bool checkpoint = File.Exists(Checkpoint), weights = File.Exists(In(WeightsName)) || File.Exists(In(SparsifyWeightsName));
         if (!resume && !overwrite && (checkpoint || weights))
         {
             throw new UsageException(
@@ -52,6 +53,8 @@ internal sealed class TrainingFolder(string path)
             if (!Resumes)
             {
                 File.Delete(Checkpoint);
+                File.Delete(In(WeightsName));
+                File.Delete(In(SparsifyWeightsName));
             }
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)

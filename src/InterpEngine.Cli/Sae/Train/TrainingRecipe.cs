@@ -23,8 +23,9 @@ internal sealed record TrainingRecipe(DictionaryConfig Config, TrainingOptions O
     /// <summary>The recipe that settings name, with what they set themselves.</summary>
     /// <param name="settings">The settings.</param>
     /// <param name="width">Of a row.</param>
+    /// <param name="target">Of what a transcoder makes of it; 0 for an autoencoder.</param>
     /// <exception cref="UsageException">Settings do not belong together.</exception>
-    public static TrainingRecipe Of(TrainingSettings settings, int width)
+    public static TrainingRecipe Of(TrainingSettings settings, int width, int target)
     {
         string recipe = settings.Text("recipe")!, architecture = settings.Text("architecture")!;
         int features = settings.Int("features");
@@ -36,10 +37,21 @@ internal sealed record TrainingRecipe(DictionaryConfig Config, TrainingOptions O
                 $"k is {settings.Show("k")} of {features} features.", architecture == TopK ? "Give an integer that is at most the number of features." : "Give at most their number.");
         }
 
+        if (target > 0 && architecture is Gated or Pursuit)
+        {
+            throw new UsageException($"A transcoder cannot be '{architecture}': no format keeps such.", "Give another architecture, or no target.");
+        }
+
+        if (target == 0 && settings.Bool("skip"))
+        {
+            throw new UsageException("A way around the features is for transcoders: an autoencoder would learn nothing else.", "Give a target.");
+        }
+
         var config = new DictionaryConfig
         {
             InputWidth = width,
-            OutputWidth = width,
+            OutputWidth = target > 0 ? target : width,
+            IsTranscoder = target > 0,
             Features = features,
             Rule = architecture switch
             {
@@ -72,7 +84,7 @@ internal sealed record TrainingRecipe(DictionaryConfig Config, TrainingOptions O
     private static TrainingRecipe SaeLens(DictionaryConfig config, string architecture, TrainingSettings settings)
     {
         bool counts = architecture is TopK or BatchTopK or Matryoshka;
-        return new(config with { CentersInput = true, ScalesByDecoderNorm = counts }, new TrainingOptions
+        return new(config with { CentersInput = !config.IsTranscoder, ScalesByDecoderNorm = counts }, new TrainingOptions
         {
             Sparsity = architecture switch { JumpRelu => SparsityLoss.Count, Standard or Gated => SparsityLoss.Norm, _ => SparsityLoss.None },
             SparsityCoefficient = 1,
@@ -99,7 +111,7 @@ internal sealed record TrainingRecipe(DictionaryConfig Config, TrainingOptions O
         Refuse(architecture is Pursuit, "dictionary_learning", architecture, "Give 'saelens' as the recipe.");
         bool counts = architecture is TopK or BatchTopK or Matryoshka, jump = architecture == JumpRelu;
         int steps = settings.Int("steps"), levels = config.Levels.Length;
-        return new(config with { CentersInput = !jump }, new TrainingOptions
+        return new(config with { CentersInput = !jump && !config.IsTranscoder }, new TrainingOptions
         {
             // It divides by the number of groups although their weights sum to 1 already.
             LevelWeights = [.. Enumerable.Repeat(1.0 / Math.Max(1, levels) / Math.Max(1, levels), levels)],
@@ -142,14 +154,14 @@ internal sealed record TrainingRecipe(DictionaryConfig Config, TrainingOptions O
         Refuse(architecture is not TopK, "sparsify", architecture, "Give 'topk' as the architecture, or another recipe.");
         int steps = settings.Int("steps");
         bool sign = settings.Text("optimizer") != "adam";
-        return new(config with { CentersInput = true }, new TrainingOptions
+        return new(config with { CentersInput = !config.IsTranscoder }, new TrainingOptions
         {
             Reconstruction = ReconstructionLoss.UnexplainedFraction,
             Auxiliary = settings.OptionalNumber("auxiliary") > 0 ? AuxiliaryLoss.TargetVariance : AuxiliaryLoss.None,
             DeadCount = DeadCount.RowsBefore,
             DeadWindow = 10_000_000,
-            Projection = Projection.Undivided,
-            NormalizesBefore = true,
+            Projection = config.IsTranscoder ? Projection.None : Projection.Undivided,
+            NormalizesBefore = !config.IsTranscoder,
             Optimizer = sign ? OptimizerKind.ScheduleFreeSign : OptimizerKind.Adam,
             LearningRate = sign
                 ? new() { Rate = 5e-3 / Math.Sqrt(config.Features / 16384.0), Steps = steps }
@@ -193,7 +205,7 @@ internal sealed record TrainingRecipe(DictionaryConfig Config, TrainingOptions O
             : s.OptionalInt("dead_after") ?? (int)Options.DeadWindow;
         return this with
         {
-            Config = Config with { CentersInput = s.OptionalBool("centers_input") ?? Config.CentersInput },
+            Config = Config with { CentersInput = !Config.IsTranscoder && (s.OptionalBool("centers_input") ?? Config.CentersInput) },
             DecoderNorm = s.OptionalNumber("decoder_norm") ?? DecoderNorm,
             DataShare = s.OptionalNumber("data_share") ?? DataShare,
             Threshold = s.OptionalNumber("threshold") ?? Threshold,

@@ -36,14 +36,15 @@ internal sealed class TrainingRun : IDisposable
         (_batch, _steps) = (settings.Int("batch"), settings.Int("steps"));
         _context = Math.Min(settings.Int("context"), model.Description.Context);
         string point = settings.Text("point") ?? DefaultPoint(model);
-        _ = model.Points.Require(point);
+        string? target = settings.Text("target");
+        _ = (model.Points.Require(point), target is null ? default : model.Points.Require(target));
         _source = new ModelActivations(
             model, point, Sequences(), settings.Int("seed"), settings.Int("buffer"),
-            excluded: settings.Bool("exclude_special") ? SaeTexts.SpecialTokens(model) : null);
+            excluded: settings.Bool("exclude_special") ? SaeTexts.SpecialTokens(model) : null, target: target);
         try
         {
-            var recipe = TrainingRecipe.Of(settings, _source.Width);
-            recipe = recipe with { Config = recipe.Config with { HookName = point, ModelName = name } };
+            var recipe = TrainingRecipe.Of(settings, _source.Width, _source.TargetWidth);
+            recipe = recipe with { Config = recipe.Config with { HookName = point, HookNameOut = target, ModelName = name } };
             _trainer = new DictionaryTrainer(recipe.Config, Begin(recipe), recipe.Options, model.Device);
             if (folder.Resumes)
             {
@@ -98,8 +99,14 @@ internal sealed class TrainingRun : IDisposable
         long begin = Stopwatch.GetTimestamp(), first = _trainer.StepCount;
         while (_trainer.StepCount < _steps && !cancellation.IsCancellationRequested)
         {
-            using Tensor x = _source.Next(_batch);
-            StepReport report = _trainer.Step(x);
+            (Tensor x, Tensor? y) = _source.NextPair(_batch);
+            StepReport report;
+            using (x)
+            using (y)
+            {
+                report = _trainer.Step(x, y);
+            }
+
             if (!double.IsFinite(report.Loss))
             {
                 throw new DictionaryException(
@@ -144,6 +151,8 @@ internal sealed class TrainingRun : IDisposable
         if (config.ScalesByDecoderNorm)
         {
             (config, parameters) = DictionaryFolding.FoldDecoderNorms(config, parameters);
+            // Of length 1 they scale nothing; and there is no format for transcoders that says so.
+            config = config.IsTranscoder ? config with { ScalesByDecoderNorm = false } : config;
         }
 
         DictionaryFile.Write(_folder.Path, config, parameters);
@@ -172,12 +181,24 @@ internal sealed class TrainingRun : IDisposable
         parameters.Threshold?.AsSpan().Fill((float)recipe.Threshold);
         if (recipe.DataShare > 0 && !_folder.Resumes)
         {
-            using Tensor rows = _source.Next(recipe.Config.Features);
-            float[] values = rows.ToArray<float>();
-            DataInitialization.Blend(recipe.Config, parameters, values, values, recipe.DataShare);
+            (Tensor rows, Tensor? targets) = _source.NextPair(recipe.Config.Features);
+            using (rows)
+            using (targets)
+            {
+                float[] values = rows.ToArray<float>();
+                DataInitialization.Blend(recipe.Config, parameters, values, targets?.ToArray<float>() ?? values, recipe.DataShare);
+            }
         }
 
-        return parameters;
+        return !_settings.Bool("skip") ? parameters : new DictionaryParameters
+        {
+            Encoder = parameters.Encoder,
+            Decoder = parameters.Decoder,
+            EncoderBias = parameters.EncoderBias,
+            DecoderBias = parameters.DecoderBias,
+            Threshold = parameters.Threshold,
+            Skip = new float[recipe.Config.InputWidth * recipe.Config.OutputWidth],
+        };
     }
 
     /// <summary>The texts again and again.</summary>

@@ -25,6 +25,7 @@ public sealed class ModelActivations : IActivationSource, IDisposable
 {
     private readonly Model _model;
     private readonly string _point;
+    private readonly string? _target;
     private readonly IEnumerator<int[]> _texts;
     private readonly HashSet<int> _excluded;
     private readonly int _batch;
@@ -40,21 +41,26 @@ public sealed class ModelActivations : IActivationSource, IDisposable
     /// <param name="buffer">Rows in the buffer at most.</param>
     /// <param name="batch">Texts of a run.</param>
     /// <param name="excluded">Tokens whose rows are left out: special ones.</param>
+    /// <param name="target">The hook point of what a transcoder is to make of each row, or null.</param>
     public ModelActivations(
-        Model model, string point, IEnumerable<int[]> texts, int seed, int buffer = 1 << 15, int batch = 32, IEnumerable<int>? excluded = null)
+        Model model, string point, IEnumerable<int[]> texts, int seed, int buffer = 1 << 15, int batch = 32, IEnumerable<int>? excluded = null,
+        string? target = null)
     {
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(texts);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(buffer);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(batch);
         (_model, _point, _texts, _capacity, _batch, _random) = (model, point, texts.GetEnumerator(), buffer, batch, new Random(seed));
-        _excluded = [.. excluded ?? []];
+        (_excluded, _target) = ([.. excluded ?? []], target);
         Fill();
-        Width = _buffer[0].Length;
+        Width = _buffer[0].Length - TargetWidth;
     }
 
     /// <inheritdoc/>
     public int Width { get; }
+
+    /// <summary>Width of a target; 0 without one.</summary>
+    public int TargetWidth { get; private set; }
 
     /// <summary>Rows drawn so far.</summary>
     public long Drawn { get; private set; }
@@ -62,14 +68,25 @@ public sealed class ModelActivations : IActivationSource, IDisposable
     /// <inheritdoc/>
     public Tensor Next(int count)
     {
+        (Tensor rows, Tensor? targets) = NextPair(count);
+        targets?.Dispose();
+        return rows;
+    }
+
+    /// <summary>The next rows with their targets.</summary>
+    /// <returns>[count, width] and [count, target width] or null, the caller's.</returns>
+    public (Tensor Rows, Tensor? Targets) NextPair(int count)
+    {
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(count);
-        var rows = new float[count * Width];
+        float[] rows = new float[count * Width], targets = new float[count * TargetWidth];
         for (int i = 0; i < count; i++)
         {
-            Draw().CopyTo(rows, i * Width);
+            ReadOnlySpan<float> drawn = Draw();
+            drawn[..Width].CopyTo(rows.AsSpan(i * Width));
+            drawn[Width..].CopyTo(targets.AsSpan(i * TargetWidth));
         }
 
-        return _model.Device.Upload<float>(rows, count, Width);
+        return (_model.Device.Upload<float>(rows, count, Width), TargetWidth == 0 ? null : _model.Device.Upload<float>(targets, count, TargetWidth));
     }
 
     /// <summary>Draws rows and forgets them, so that the next are those of a run that had got that far.</summary>
@@ -127,11 +144,19 @@ public sealed class ModelActivations : IActivationSource, IDisposable
     private void Harvest(TokenBatch tokens)
     {
         bool last = HookPoint.TryParse(_point, out HookPoint point) && point.Kind.Info().InBlock;
+        if (_target is not null)
+        {
+            last &= HookPoint.TryParse(_target, out HookPoint target) && target.Kind.Info().InBlock;
+            point = target > point ? target : point;
+        }
+
         int? stop = last && point.Layer + 1 < _model.Description.Layers ? point.Layer + 1 : null;
-        using RunResult run = _model.Run(tokens, new RunOptions { Capture = _point, StopAtLayer = stop, Logits = LogitsWanted.None });
-        Tensor captured = run.Cache[_point];
-        float[] values = captured.ToArray<float>();
-        int width = values.Length / (tokens.Batch * tokens.Length);
+        HookSelection points = _target is null ? _point : HookSelection.Create(_point, _target);
+        using RunResult run = _model.Run(tokens, new RunOptions { Capture = points, StopAtLayer = stop, Logits = LogitsWanted.None });
+        int all = tokens.Batch * tokens.Length;
+        float[] values = run.Cache[_point].ToArray<float>(), targets = _target is null ? [] : run.Cache[_target].ToArray<float>();
+        int width = values.Length / all;
+        TargetWidth = targets.Length / all;
         for (int text = 0; text < tokens.Batch; text++)
         {
             (int first, int end) = tokens.Spans[text];
@@ -140,7 +165,7 @@ public sealed class ModelActivations : IActivationSource, IDisposable
                 int row = text * tokens.Length + position;
                 if (!_excluded.Contains(tokens.Ids[row]))
                 {
-                    _buffer.Add(values.AsSpan(row * width, width).ToArray());
+                    _buffer.Add([.. values.AsSpan(row * width, width), .. targets.AsSpan(row * TargetWidth, TargetWidth)]);
                 }
             }
         }

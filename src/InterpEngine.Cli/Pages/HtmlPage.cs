@@ -3,36 +3,42 @@ using System.Text;
 namespace InterpEngine.Cli.Pages;
 
 /// <summary>
-/// Pages of one file with nothing left to fetch: a template NAME.html into which go the style and the script that all pages share, its own
-/// NAME.css and NAME.js, and the data.
+/// Pages of one file with nothing left to fetch: the frame, style and script that all share, a page's own KEY.html, KEY.css and KEY.js, and
+/// its data. Data must not be able to end the script element in which they stand: JSON with everything but plain ASCII escaped.
 /// </summary>
-internal static class HtmlPage
+/// <param name="key">What its files are called.</param>
+/// <param name="name">What it is called.</param>
+/// <param name="footer">What stands below.</param>
+internal sealed class HtmlPage(string key, string name, string footer)
 {
     private const string Data = "{{data}}";
 
-    /// <summary>A page's text before and after its data.</summary>
-    public static (string Before, string After) Frame(string name)
+    /// <summary>The page's text before and after its data, which are script elements; one of them is <see cref="DataElement"/>.</summary>
+    public (string Before, string After) Frame()
     {
-        string page = Resource($"{name}.html");
-        foreach (string part in (ReadOnlySpan<string>)["page.css", $"{name}.css", "page.js", $"{name}.js"])
-        {
-            page = page.Replace($"/* {part} */", Resource(part), StringComparison.Ordinal);
-        }
-
-        int at = page.IndexOf(Data, StringComparison.Ordinal);
-        return (page[..at], page[(at + Data.Length)..]);
+        // Each part is put in once and is not looked through again.
+        string[] frame = Resource("page.html").Split(Data);
+        string Fill(string text) => text.Replace("{{name}}", name, StringComparison.Ordinal)
+            .Replace("{{footer}}", footer, StringComparison.Ordinal)
+            .Replace("{{style}}", Resource("page.css") + Resource($"{key}.css"), StringComparison.Ordinal)
+            .Replace("{{script}}", Resource("page.js") + Resource($"{key}.js"), StringComparison.Ordinal)
+            .Replace("{{body}}", Resource($"{key}.html"), StringComparison.Ordinal);
+        return (Fill(frame[0]), Fill(frame[1]));
     }
 
-    /// <summary>The whole page. The data must not end the script element in which they stand: JSON with everything but plain ASCII escaped.</summary>
-    public static string Render(string name, string data)
+    /// <summary>The whole page with JSON as its data.</summary>
+    public string Render(string json)
     {
-        (string before, string after) = Frame(name);
-        return before + data + after;
+        (string before, string after) = Frame();
+        return before + DataElement(json) + after;
     }
 
-    private static string Resource(string name)
+    /// <summary>The element in which scripts look for a page's JSON.</summary>
+    public static string DataElement(string json) => $"<script type=\"application/json\" id=\"data\">{json}</script>";
+
+    private static string Resource(string file)
     {
-        using Stream stream = typeof(HtmlPage).Assembly.GetManifestResourceStream(name)!;
+        using Stream stream = typeof(HtmlPage).Assembly.GetManifestResourceStream(file)!;
         using var reader = new StreamReader(stream, Encoding.UTF8);
         return reader.ReadToEnd();
     }

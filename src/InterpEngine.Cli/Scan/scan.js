@@ -34,7 +34,7 @@ const read = data.tokens.map((_, i) => heads.reduce((sum, head) => sum + head.so
 
 function header() {
   const m = data.model;
-  at("model").textContent = `\u00b7 ${m.name}: ${m.family}, ${m.layers} layers \u00d7 ${m.heads} heads, width ${m.width}`;
+  at("source").textContent = `\u00b7 ${m.name}: ${m.family}, ${m.layers} layers \u00d7 ${m.heads} heads, width ${m.width}`;
   document.title = `${answer} \u00b7 interp scan`;
   at("title-answer").textContent = answer;
   if (data.against) {

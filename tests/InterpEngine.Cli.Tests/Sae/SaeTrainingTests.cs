@@ -119,6 +119,8 @@ public sealed class SaeTrainingTests : IDisposable
         Assert.Contains("--overwrite", await CommandLine.Failure(Train()), StringComparison.Ordinal);
         Assert.Contains("'seed' 0, but 3", await CommandLine.Failure(Train("--resume", "--seed", "3")), StringComparison.Ordinal);
         await CommandLine.Success(Train("--resume"));
+        Assert.Contains("blocks.9", await CommandLine.Failure(Train("--overwrite", "--point", "blocks.9.hook_resid_post")), StringComparison.Ordinal);
+        Assert.True(File.Exists(Path.Combine(sae, "sae_weights.safetensors")));
         await CommandLine.Success(Train("--overwrite", "--seed", "3"));
     }
 
@@ -141,7 +143,7 @@ public sealed class SaeTrainingTests : IDisposable
         await Refused("less than one sequence", "--text", Text("a b"));
         Assert.Contains("--out DIR", await CommandLine.Failure("sae", "train", "tales"), StringComparison.Ordinal);
         Assert.Contains("Which model?", await CommandLine.Failure("sae", "train", "--out", PathOf("x")), StringComparison.Ordinal);
-        Assert.False(File.Exists(Path.Combine(PathOf("x"), "sae_weights.safetensors")));
+        Assert.False(Directory.Exists(PathOf("x")));
     }
 
     private static IEnumerable<string> Enum(string setting) =>

@@ -18,11 +18,13 @@ internal static class FeaturePage
 
     private const int HistogramBins = 32, ShownTokens = 5, ShownLogits = 5;
 
+    private static readonly HtmlPage s_page = new("features", "features", "Made by InterpEngine. This file is complete: it loads nothing.");
+
     /// <summary>Writes the file, whole or not at all, block by block.</summary>
     /// <exception cref="FileWriteException">It could not be written.</exception>
     public static void Write(string path, FeatureReport report)
     {
-        (string before, string after) = HtmlPage.Frame("features");
+        (string before, string after) = s_page.Frame();
         using var file = new AtomicFile(path);
         Append(file, before);
         var tokens = new TokenTable(report);
@@ -35,9 +37,7 @@ internal static class FeaturePage
             index.AddRange(some.Select(entry => entry with { Nearest = [], Top = [], Drawn = [] }));
         }
 
-        Append(file, "<script type=\"application/json\" id=\"data\">");
-        file.Write(Json(json => WriteIndex(json, report, index, tokens)));
-        Append(file, "</script>");
+        Append(file, HtmlPage.DataElement(System.Text.Encoding.UTF8.GetString(Json(json => WriteIndex(json, report, index, tokens)))));
         Append(file, after);
         file.Commit();
     }

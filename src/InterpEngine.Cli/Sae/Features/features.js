@@ -165,9 +165,13 @@ function step(by) {
   const n = Math.min(Math.max(shown.indexOf(selected) + by, 0), shown.length - 1);
   if (n < 0 || shown[n] === selected) return;
   choose(shown[n]);
-  const list = at("list"), top = n * rowHeight;
-  if (top < list.scrollTop) list.scrollTop = top;
-  if (top + rowHeight > list.scrollTop + list.clientHeight) list.scrollTop = top + rowHeight - list.clientHeight;
+}
+
+/** Scrolls the list to the chosen feature, if it is in it. */
+function reveal() {
+  const n = shown.indexOf(selected), list = at("list"), top = n * rowHeight;
+  if (n >= 0 && top < list.scrollTop) list.scrollTop = top;
+  if (n >= 0 && top + rowHeight > list.scrollTop + list.clientHeight) list.scrollTop = top + rowHeight - list.clientHeight;
 }
 
 // One feature ----------------------------------------------------------------------------------------------------------------
@@ -175,6 +179,7 @@ function step(by) {
 function choose(feature) {
   selected = feature;
   try { history.replaceState(null, "", "#" + feature); } catch { /* a browser may refuse it to files */ }
+  reveal();
   draw();
   return show(feature);
 }

@@ -88,7 +88,7 @@ internal static class SaeTrainCommand
         string folder = parse.GetValue(s_out) ?? throw new UsageException("Where to?", "Give --out DIR.");
         string name = settings.Text("model") ?? throw new UsageException("Which model?", "Name it: `interp sae train MODEL --out DIR`, or 'model' in the settings.");
         var run = new TrainingFolder(folder);
-        run.Prepare(settings, parse.GetValue(s_resume), parse.GetValue(s_overwrite));
+        run.Check(settings, parse.GetValue(s_resume), parse.GetValue(s_overwrite));
         using Device device = CommonOptions.OpenDevice(parse, terminal);
         using Model model = ModelSource.Open(name, device, CommonOptions.Loading(parse, name), terminal, cancellation);
         using var training = new TrainingRun(model, name, settings, run);

@@ -20,12 +20,12 @@ internal sealed class TrainingFolder(string path)
     /// <summary>Whether there is a checkpoint to go on from.</summary>
     public bool Resumes { get; private set; }
 
-    /// <summary>Makes the folder ready for a run.</summary>
+    /// <summary>Judges whether a run may begin here; nothing is changed.</summary>
     /// <param name="settings">Of the run.</param>
     /// <param name="resume">Whether it goes on from a checkpoint, if there is one.</param>
     /// <param name="overwrite">Whether what is there may be replaced.</param>
     /// <exception cref="UsageException">Something is there that would be lost, or the run there has other settings.</exception>
-    public void Prepare(TrainingSettings settings, bool resume, bool overwrite)
+    public void Check(TrainingSettings settings, bool resume, bool overwrite)
     {
         bool checkpoint = File.Exists(Checkpoint), weights = File.Exists(In(WeightsName)) || File.Exists(In(SparsifyWeightsName));
         if (!resume && !overwrite && (checkpoint || weights))
@@ -47,6 +47,12 @@ internal sealed class TrainingFolder(string path)
         }
 
         Resumes = resume && checkpoint;
+    }
+
+    /// <summary>Makes the folder ready for a run that can begin: what it replaces goes away.</summary>
+    /// <exception cref="FileWriteException">It may not be written.</exception>
+    public void Begin(TrainingSettings settings)
+    {
         try
         {
             Directory.CreateDirectory(path);

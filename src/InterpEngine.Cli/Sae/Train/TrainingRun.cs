@@ -24,6 +24,7 @@ internal sealed class TrainingRun : IDisposable
     private readonly ModelActivations _source;
     private readonly DictionaryTrainer _trainer;
     private readonly int _context, _batch, _steps;
+    private readonly long _begin = Stopwatch.GetTimestamp();
 
     /// <param name="model">The model; it stays the caller's.</param>
     /// <param name="name">How it was named.</param>
@@ -64,6 +65,7 @@ internal sealed class TrainingRun : IDisposable
     /// <param name="cancellation">Ends it after a step, with a checkpoint.</param>
     public TrainingSummary Run(Terminal terminal, string? plot, CancellationToken cancellation)
     {
+        _folder.Begin(_settings);
         if (_folder.Resumes)
         {
             terminal.Note($"Going on from step {_trainer.StepCount}.");
@@ -71,9 +73,8 @@ internal sealed class TrainingRun : IDisposable
 
         using var log = new TrainingLog(_folder.Path, _trainer.StepCount);
         string title = $"{_trainer.Config.Features} features at {_trainer.Config.HookName}";
-        long begin = Stopwatch.GetTimestamp();
         new TrainingView(terminal, log, _steps, title, plot).Watch(shown => Train(log, shown, cancellation));
-        double seconds = Stopwatch.GetElapsedTime(begin).TotalSeconds;
+        double seconds = Stopwatch.GetElapsedTime(_begin).TotalSeconds;
         if (_trainer.StepCount < _steps)
         {
             terminal.Note(_settings.Int("checkpoint_every") > 0

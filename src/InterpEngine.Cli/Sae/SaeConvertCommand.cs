@@ -9,7 +9,7 @@ internal static class SaeConvertCommand
 {
     private static readonly Option<string> s_out = new("--out")
     {
-        Description = "The folder to write, as SAELens 6 has it.",
+        Description = "The folder to write, as SAELens 6 has it; what only sparsify has, as that does.",
         HelpName = "DIR",
         Required = true,
     };

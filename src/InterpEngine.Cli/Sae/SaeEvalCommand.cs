@@ -73,7 +73,8 @@ internal static class SaeEvalCommand
         using SparseDictionary dictionary = DictionaryArgument.Load(parse, device);
         (JsonObject json, FeatureUse use) = terminal.Busy("Evaluating", () => Evaluate(parse, dictionary, device, terminal, cancellation));
         json["features"] = Features(use, dictionary);
-        json["similarity"] = Similarity(dictionary);
+        IReadOnlyList<(int Feature, float Cosine)[]> nearest = FeatureWeights.Nearest(dictionary, 1);
+        json["similarity"] = Similarity(nearest);
         if (parse.GetValue(s_save))
         {
             FeatureDensities.Write(parse.GetRequiredValue(DictionaryArgument.Folder), use.Density);
@@ -83,7 +84,7 @@ internal static class SaeEvalCommand
         {
             if (parse.GetValue(s_perFeature))
             {
-                json["feature_metrics"] = PerFeature(use, dictionary);
+                json["feature_metrics"] = PerFeature(use, dictionary, nearest);
             }
 
             terminal.Out.WriteLine(json.ToJsonString(new JsonSerializerOptions { WriteIndented = true, NewLine = "\n" }));
@@ -183,19 +184,19 @@ internal static class SaeEvalCommand
     };
 
     /// <summary>How alike features write: for each the cosine with the one that writes most like it.</summary>
-    private static JsonObject Similarity(SparseDictionary dictionary)
+    private static JsonObject Similarity(IReadOnlyList<(int Feature, float Cosine)[]> nearest)
     {
-        float[] nearest = [.. FeatureWeights.Nearest(dictionary, 1).SelectMany(others => others.Select(other => other.Cosine))];
+        float[] cosines = [.. nearest.SelectMany(others => others.Select(other => other.Cosine))];
         var counts = new int[SimilarityBins];
-        foreach (float cosine in nearest)
+        foreach (float cosine in cosines)
         {
             counts[(int)Math.Clamp((cosine + 1) / 2 * SimilarityBins, 0, SimilarityBins - 1)]++;
         }
 
         return new JsonObject
         {
-            ["nearest_cosine_mean"] = nearest.Length == 0 ? null : nearest.Average(),
-            ["nearest_cosine_above_0.9"] = nearest.Count(cosine => cosine > 0.9f),
+            ["nearest_cosine_mean"] = cosines.Length == 0 ? null : cosines.Average(),
+            ["nearest_cosine_above_0.9"] = cosines.Count(cosine => cosine > 0.9f),
             ["nearest_cosine_histogram"] = new JsonObject
             {
                 ["lowest"] = -1,
@@ -205,7 +206,7 @@ internal static class SaeEvalCommand
         };
     }
 
-    private static JsonObject PerFeature(FeatureUse use, SparseDictionary dictionary)
+    private static JsonObject PerFeature(FeatureUse use, SparseDictionary dictionary, IReadOnlyList<(int Feature, float Cosine)[]> nearest)
     {
         DictionaryParameters parameters = dictionary.Parameters;
         return new JsonObject
@@ -217,8 +218,8 @@ internal static class SaeEvalCommand
             ["encoder_decoder_cosine_sim"] = dictionary.Config.InputWidth == dictionary.Config.OutputWidth
                 ? Numbers(FeatureWeights.EncoderDecoderCosines(parameters).Select(cosine => (double)cosine))
                 : null,
-            ["nearest"] = new JsonArray([.. FeatureWeights.Nearest(dictionary, 1).Select(others => JsonValue.Create(others.Length > 0 ? others[0].Feature : -1))]),
-            ["nearest_cosine"] = Numbers(FeatureWeights.Nearest(dictionary, 1).Select(others => others.Length > 0 ? others[0].Cosine : double.NaN)),
+            ["nearest"] = new JsonArray([.. nearest.Select(others => JsonValue.Create(others.Length > 0 ? others[0].Feature : -1))]),
+            ["nearest_cosine"] = Numbers(nearest.Select(others => others.Length > 0 ? others[0].Cosine : double.NaN)),
         };
     }
 

@@ -139,6 +139,8 @@ public sealed class SaeTrainingTests : IDisposable
         await Refused("levels are [8,4]", "--features", "8", "--k", "2", "--set", "architecture=matryoshka", "levels=[8,4]");
         await Refused("blocks.9.hook_resid_post", "--point", "blocks.9.hook_resid_post");
         await Refused("cannot be 'gated'", "--set", "architecture=gated", "target=blocks.1.hook_mlp_out");
+        await Refused("cannot fall from 2 to 8", "--k", "8", "--set", "first_k=2");
+        await Refused("cannot fall from 0 to 8", "--k", "8", "--set", "recipe=saelens", "k_annealing=0.5");
         await Refused("for transcoders", "--set", "skip=true");
         await Refused("less than one sequence", "--text", Text("a b"));
         Assert.Contains("--out DIR", await CommandLine.Failure("sae", "train", "tales"), StringComparison.Ordinal);

@@ -173,9 +173,28 @@ internal sealed record TrainingRecipe(DictionaryConfig Config, TrainingOptions O
         };
     }
 
-    /// <summary>SAELens's losses with another beginning: see docs/dictionaries.md for what it is worth.</summary>
-    private static TrainingRecipe Interp(DictionaryConfig config, string architecture, TrainingSettings settings) =>
-        SaeLens(config, architecture, settings) with { DataShare = 0.8 };
+    /// <summary>
+    /// SAELens's losses with a better beginning, each part of which was measured (docs/dictionaries.md): directions near the data, a bias at
+    /// their geometric median, and where features are counted a k that falls to its value during the first half of the run, so that
+    /// all features learn before few are left to each row; and the rate that goes with it, which falls with the root of the features as sparsify's does.
+    /// </summary>
+    private static TrainingRecipe Interp(DictionaryConfig config, string architecture, TrainingSettings settings)
+    {
+        TrainingRecipe saeLens = SaeLens(config, architecture, settings);
+        double k = settings.Number("k"), first = Math.Max(k, Math.Min(8 * k, config.InputWidth / 2));
+        bool counts = architecture is TopK or BatchTopK or Matryoshka;
+        return saeLens with
+        {
+            DataShare = 0.8,
+            Options = saeLens.Options with
+            {
+                Start = Start.GeometricMedian,
+                InitialK = counts ? Math.Min(first, config.Features) : 0,
+                KAnnealingSteps = counts ? settings.Int("steps") / 2 : 0,
+                LearningRate = saeLens.Options.LearningRate with { Rate = counts ? 2e-3 * Math.Sqrt(1024.0 / config.Features) : 1e-3 },
+            },
+        };
+    }
 
     private static double SmallRate(DictionaryConfig config) => 2e-4 / Math.Sqrt(config.Features / 16384.0);
 
@@ -200,6 +219,16 @@ internal sealed record TrainingRecipe(DictionaryConfig Config, TrainingOptions O
     {
         LearningRate rate = Options.LearningRate;
         AuxiliaryLoss revives = Options.Auxiliary != AuxiliaryLoss.None || s.OptionalNumber("auxiliary") is not > 0 ? Options.Auxiliary : AuxiliaryLoss.Signed;
+        double firstK = s.OptionalNumber("first_k") ?? Options.InitialK;
+        int annealing = s.OptionalNumber("k_annealing") is { } part ? (int)(part * s.Int("steps")) : Options.KAnnealingSteps;
+        annealing = s.OptionalNumber("first_k") is not null && annealing == 0 && s.OptionalNumber("k_annealing") is null ? s.Int("steps") / 2 : annealing;
+        if (annealing > 0 && (firstK < Config.Rule.K || firstK > Config.Features || Config.Rule.Kind is not (ActivationKind.TopK or ActivationKind.BatchTopK)))
+        {
+            throw new UsageException(
+                $"k cannot fall from {firstK} to {Config.Rule.K} in a dictionary of {Config.Features} features with the rule {Config.Rule.Kind}.",
+                "first_k is a larger k, of architectures that have one.");
+        }
+
         int window = s.OptionalInt("dead_after") is { } rows && Options.DeadCount == DeadCount.StepsBefore
             ? Math.Max(1, rows / s.Int("batch"))
             : s.OptionalInt("dead_after") ?? (int)Options.DeadWindow;
@@ -220,8 +249,8 @@ internal sealed record TrainingRecipe(DictionaryConfig Config, TrainingOptions O
                 Auxiliary = s.OptionalNumber("auxiliary") == 0 ? AuxiliaryLoss.None : revives,
                 AuxiliaryCoefficient = s.OptionalNumber("auxiliary") ?? Options.AuxiliaryCoefficient,
                 DeadWindow = window,
-                InitialK = s.OptionalNumber("first_k") ?? Options.InitialK,
-                KAnnealingSteps = s.OptionalNumber("k_annealing") is { } annealed ? (int)(annealed * s.Int("steps")) : Options.KAnnealingSteps,
+                InitialK = firstK,
+                KAnnealingSteps = annealing,
                 ClipNorm = s.OptionalNumber("clip") ?? Options.ClipNorm,
                 Optimizer = s.Text("optimizer") switch
                 {

@@ -5,15 +5,16 @@ using InterpEngine.Cli;
 namespace InterpEngine.Benchmarks;
 
 /// <summary>
-/// How good a dictionary the tool trains, beside SAELens's own: the model that comes along, the residual stream after its third block, 1,024
-/// features, k 4, 2.5 million rows of 1,024 a step. <c>dotnet run -c Release -- dictionary-quality [SEEDS] [KEY=VALUE …]</c>
+/// How good a dictionary the tool trains, beside SAELens's own: the model that comes along, the residual stream after its third block,
+/// 1,024 features, k 4, 2.5 million rows of 1,024 a step. <c>dotnet run -c Release -- dictionary-quality [SEEDS] [KEY=VALUE …]</c>
 /// </summary>
 internal static class DictionaryQuality
 {
     private const int Features = 1024, K = 4, Batch = 1024, Rows = 2_500_000, TrainingDocuments = 16_000, HeldOutTokens = 60_416;
 
     /// <summary>SAELens 6.54.12 (its TopK trainer, rate 1e-3, decay over the last fifth) on the same texts: three seeds.</summary>
-    private static readonly Quality[] s_saeLens = [new(0.9834, 0.99388, 0.3115), new(0.98309, 0.99459, 0.2725), new(0.98352, 0.99412, 0.3105)];
+    private static readonly Quality[] s_saeLens = [
+        new(0.9834, 0.99388, 0.3115), new(0.98309, 0.99459, 0.2725), new(0.98352, 0.99412, 0.3105)];
 
     /// <summary>Trains and evaluates each recipe with some seeds.</summary>
     /// <param name="args">How many seeds, and settings of interp sae train for both recipes.</param>
@@ -49,13 +50,15 @@ internal static class DictionaryQuality
         string sae = Path.Combine(folder, string.Create(CultureInfo.InvariantCulture, $"{recipe}-{seed}"));
         await Tool(
         [
-            "sae", "train", "tales", "--text", text, "--out", sae, "--point", "blocks.2.hook_resid_post", "--features", $"{Features}", "--k", $"{K}",
+            "sae", "train", "tales", "--text", text, "--out", sae, "--point", "blocks.2.hook_resid_post", "--features", $"{Features}",
+                "--k", $"{K}",
             "--steps", $"{Rows / Batch}", "--seed", $"{seed}", "--checkpoint-every", "0",
             "--set", $"recipe={recipe}", $"batch={Batch}", "prepend_bos=false", .. settings,
         ]).ConfigureAwait(false);
 
         // The language's seed for evaluation is 2000: these are the tokens that SAELens was evaluated on.
-        JsonElement eval = JsonDocument.Parse(await Tool(["sae", "eval", sae, "--with-special", "--no-bos", "--tokens", $"{HeldOutTokens}", "--json"])
+        JsonElement eval = JsonDocument.Parse(
+            await Tool(["sae", "eval", sae, "--with-special", "--no-bos", "--tokens", $"{HeldOutTokens}", "--json"])
             .ConfigureAwait(false)).RootElement;
         return new Quality(
             eval.GetProperty("reconstruction_quality").GetProperty("explained_variance").GetDouble(),
@@ -78,7 +81,8 @@ internal static class DictionaryQuality
         {
             Console.WriteLine(string.Create(
                 CultureInfo.InvariantCulture,
-                $"  {name,-7} explained variance {quality.ExplainedVariance:0.00000}  loss recovered {quality.LossRecovered:0.00000}  dead {quality.Dead:0.000}"));
+                $"  {name,-7} explained variance {quality.ExplainedVariance:0.00000}  loss recovered {quality.LossRecovered:0.00000}  "
+                + $"dead {quality.Dead:0.000}"));
         }
     }
 

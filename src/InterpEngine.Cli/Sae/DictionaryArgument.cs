@@ -12,8 +12,8 @@ internal static class DictionaryArgument
     public static Argument<string> Folder { get; } = new("dictionary")
     {
         HelpName = "DIR",
-        Description = "The dictionary's folder: SAELens, sparsify, dictionary_learning (safetensors), Gemma Scope, Llama Scope, OpenAI, crosscoders, "
-            + "circuit-tracer.",
+        Description = "The dictionary's folder: SAELens, sparsify, dictionary_learning (safetensors), Gemma Scope, Llama Scope, OpenAI, "
+            + "crosscoders, circuit-tracer.",
     };
 
     private static readonly Option<int?> s_layer = new("--layer")
@@ -73,6 +73,7 @@ internal static class DictionaryArgument
     {
         bool set = File.Exists(Path.Combine(parse.GetRequiredValue(Folder), "config.yaml"));
         return set || parse.GetValue(s_layer) is null ? set
-            : throw new UsageException($"--layer belongs to a folder of circuit-tracer; {parse.GetRequiredValue(Folder)} holds one dictionary.");
+            : throw new UsageException(
+                $"--layer belongs to a folder of circuit-tracer; {parse.GetRequiredValue(Folder)} holds one dictionary.");
     }
 }

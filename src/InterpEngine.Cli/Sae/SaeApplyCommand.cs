@@ -10,7 +10,8 @@ namespace InterpEngine.Cli.Sae;
 /// <summary><c>interp sae apply</c>: features and reconstruction of stored vectors, in memory that their number does not change.</summary>
 internal static class SaeApplyCommand
 {
-    private const string Features = "features", Pointers = "features.row_pointers", Indices = "features.indices", Values = "features.values",
+    private const string Features = "features", Pointers = "features.row_pointers", Indices = "features.indices",
+        Values = "features.values",
         Reconstruction = "reconstruction";
 
     private static readonly VectorInput s_input = new(required: true);
@@ -66,7 +67,8 @@ internal static class SaeApplyCommand
         }
         else
         {
-            terminal.Note(string.Create(CultureInfo.InvariantCulture, $"{rows:N0} rows, {(double)active / rows:0.#} features active in each: {output}"));
+            terminal.Note(string.Create(
+                CultureInfo.InvariantCulture, $"{rows:N0} rows, {(double)active / rows:0.#} features active in each: {output}"));
         }
 
         return ExitCode.Success;

@@ -7,7 +7,8 @@ namespace InterpEngine.Cli.Sae;
 /// <summary><c>interp sae</c>: sparse dictionaries.</summary>
 internal static class SaeCommand
 {
-    public static Command Create() => new("sae", "Train, look into, evaluate, apply and convert sparse dictionaries (SAEs, transcoders, crosscoders).")
+    public static Command Create() => new(
+        "sae", "Train, look into, evaluate, apply and convert sparse dictionaries (SAEs, transcoders, crosscoders).")
     {
         SaeTrainCommand.Create(),
         SaeInfoCommand.Create(),

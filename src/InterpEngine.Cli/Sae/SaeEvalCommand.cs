@@ -18,7 +18,8 @@ internal static class SaeEvalCommand
 
     private static readonly Option<string> s_metrics = new Option<string>("--metrics")
     {
-        Description = "Whose measures: saelens (over all tokens together) or dictionary_learning (averaged over batches, special tokens included).",
+        Description = "Whose measures: saelens (over all tokens together) or dictionary_learning (averaged over batches, special tokens "
+            + "included).",
         DefaultValueFactory = _ => SaeLens,
     }.AcceptOnlyFromAmong(SaeLens, DictionaryLearning);
 
@@ -116,7 +117,8 @@ internal static class SaeEvalCommand
                 if (!averaged)
                 {
                     throw new UsageException(
-                        "Without a model there are no SAELens measures.", "Give --metrics dictionary_learning, or texts and a model instead of --input.");
+                        "Without a model there are no SAELens measures.",
+                            "Give --metrics dictionary_learning, or texts and a model instead of --input.");
                 }
 
                 var stored = new ActivationEvaluator(dictionary);

@@ -34,7 +34,8 @@ internal static class SaeInfoCommand
                 Show(terminal, asJson,
                 [
                     ("kind", set.IsCrossLayer ? "cross-layer transcoder" : "transcoder for every layer"), ("layers", set.Layers),
-                    ("features", set.Features), ("width", set.Width), ("reads", set.HookName), ("writes", set.HookNameOut), ("model", set.ModelName),
+                    ("features", set.Features), ("width", set.Width), ("reads", set.HookName), ("writes", set.HookNameOut),
+                        ("model", set.ModelName),
                 ]);
                 return ExitCode.Success;
             }
@@ -57,7 +58,8 @@ internal static class SaeInfoCommand
         Row("kind", config.Layers > 1 ? $"crosscoder of {config.Layers} layers" : config.IsTranscoder ? "transcoder" : "autoencoder");
         Row("features", config.Features.ToString("N0", CultureInfo.InvariantCulture));
         Row("width", config.InputWidth == config.OutputWidth ? $"{config.InputWidth}" : $"{config.InputWidth} to {config.OutputWidth}");
-        Row("activation", config.Rule.K > 0 ? string.Create(CultureInfo.InvariantCulture, $"{config.Rule.Kind}, k = {config.Rule.K}") : $"{config.Rule.Kind}");
+        string k = config.Rule.K > 0 ? string.Create(CultureInfo.InvariantCulture, $", k = {config.Rule.K}") : "";
+        Row("activation", $"{config.Rule.Kind}{k}");
         Row("input", $"{config.Normalization}{(config.CentersInput ? ", less the decoder's bias" : "")}");
         Row("reads", config.HookName ?? "unknown");
         Row("writes", config.HookNameOut ?? (config.IsTranscoder ? null : config.HookName) ?? "unknown");

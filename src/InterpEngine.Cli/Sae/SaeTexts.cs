@@ -14,16 +14,16 @@ internal static class SaeTexts
     /// <summary>The model that a dictionary belongs to.</summary>
     public static Option<string?> ModelName { get; } = new("--model")
     {
-        Description = "The model that the dictionary belongs to: its folder, or 'tales' for the one that comes along (default: the one that the "
-            + "dictionary's files name).",
+        Description = "The model that the dictionary belongs to: its folder, or 'tales' for the one that comes along (default: the one that "
+            + "the dictionary's files name).",
         HelpName = "MODEL",
     };
 
     /// <summary>A file of texts.</summary>
     public static Option<string?> Text { get; } = new("--text")
     {
-        Description = "Documents: one on each line of a text file; of a .jsonl file the \"text\" of each line's object (default for the model "
-            + "'tales': its own language).",
+        Description = "Documents: one on each line of a text file; of a .jsonl file the \"text\" of each line's object (default for the "
+            + "model 'tales': its own language).",
         HelpName = "FILE",
     };
 
@@ -81,7 +81,8 @@ internal static class SaeTexts
             ?? throw new UsageException("The dictionary's files do not say which model it belongs to.", "Give --model MODEL.");
         if (parse.GetValue(ModelName) is null && !ModelSource.Exists(name))
         {
-            throw new UsageException($"The dictionary's model is '{name}', which is no folder here.", "Give --model with the model's folder.");
+            throw new UsageException(
+                $"The dictionary's model is '{name}', which is no folder here.", "Give --model with the model's folder.");
         }
 
         return ModelSource.Open(name, device, CommonOptions.Loading(parse, name), terminal, cancellation);

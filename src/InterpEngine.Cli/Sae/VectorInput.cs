@@ -31,7 +31,8 @@ internal sealed class VectorInput(bool required)
     }
 
     /// <summary>What the command line names; null if it names nothing.</summary>
-    public StoredVectors? Open(ParseResult parse) => parse.GetValue(_input) is { } path ? StoredVectors.Open(path, parse.GetValue(_tensor)) : null;
+    public StoredVectors? Open(ParseResult parse) => parse.GetValue(_input) is { } path
+        ? StoredVectors.Open(path, parse.GetValue(_tensor)) : null;
 }
 
 /// <summary>Rows of one width in a file or in the shards of a capture, read some at a time.</summary>
@@ -46,7 +47,8 @@ internal sealed class StoredVectors : IDisposable
     private readonly IReadOnlyList<IDisposable> _files;
     private readonly float[]? _values;
 
-    private StoredVectors(string path, IReadOnlyList<IDisposable> files, IReadOnlyList<SafetensorsEntry> entries, IReadOnlyList<SafetensorsEntry?> scales)
+    private StoredVectors(
+        string path, IReadOnlyList<IDisposable> files, IReadOnlyList<SafetensorsEntry> entries, IReadOnlyList<SafetensorsEntry?> scales)
     {
         (_path, _files, _entries, _scales) = (path, files, entries, scales);
         Count = entries.Sum(entry => entry.Count);
@@ -82,7 +84,8 @@ internal sealed class StoredVectors : IDisposable
             files.AddRange(paths.Select(SafetensorsFile.Open));
             string tensor = name ?? OnlyVectors(files[0]);
             SafetensorsEntry[] entries = [.. files.Select(file => Find(file, tensor))];
-            return new StoredVectors(path, files, entries, [.. files.Select(file => file.Tensors.GetValueOrDefault(Narrowing.ScaleName(tensor)))]);
+            return new StoredVectors(
+                path, files, entries, [.. files.Select(file => file.Tensors.GetValueOrDefault(Narrowing.ScaleName(tensor)))]);
         }
         catch
         {
@@ -98,7 +101,8 @@ internal sealed class StoredVectors : IDisposable
         int d = config.InputWidth;
         bool fits = Count > 0 && Shape.Length > 0 && Shape[^1] <= d && Count % d == 0 && TrailingRow(d);
         return fits ? Count / d : throw new UsageException(
-            $"{_path} holds [{string.Join(", ", Shape)}]; expected rows of {d}, the width of the dictionary.", "Is it another hook point's?");
+            $"{_path} holds [{string.Join(", ", Shape)}]; expected rows of {d}, the width of the dictionary.",
+                "Is it another hook point's?");
     }
 
     /// <summary>The rows, some at a time; each batch is the caller's.</summary>
@@ -176,9 +180,11 @@ internal sealed class StoredVectors : IDisposable
         }
 
         using JsonDocument index = JsonStrict.Load(path);
-        string[] names = [.. index.RootElement.ValueKind == JsonValueKind.Object && index.RootElement.TryGetProperty("shards", out JsonElement shards)
+        string[] names = [.. index.RootElement.ValueKind == JsonValueKind.Object
+            && index.RootElement.TryGetProperty("shards", out JsonElement shards)
             && shards.ValueKind == JsonValueKind.Array
-            ? shards.EnumerateArray().Select(shard => shard.ValueKind == JsonValueKind.Object && shard.TryGetProperty("file", out JsonElement file)
+            ? shards.EnumerateArray()
+                .Select(shard => shard.ValueKind == JsonValueKind.Object && shard.TryGetProperty("file", out JsonElement file)
                 && file.ValueKind == JsonValueKind.String && ShardName.IsPlain(file.GetString()!) ? file.GetString()! : "")
             : []];
         return names.Length > 0 && !names.Contains("") ? names.Select(name => Path.Combine(folder, name))
@@ -200,5 +206,6 @@ internal sealed class StoredVectors : IDisposable
             : throw new UsageException($"{file.Path} holds {file.Tensors.Count} tensors; name one with --tensor.", Names(file));
     }
 
-    private static string Names(SafetensorsFile file) => $"It has {string.Join(", ", file.Tensors.Keys.Order(StringComparer.Ordinal).Take(8))}.";
+    private static string Names(SafetensorsFile file) =>
+        $"It has {string.Join(", ", file.Tensors.Keys.Order(StringComparer.Ordinal).Take(8))}.";
 }

@@ -54,7 +54,8 @@ internal sealed class FeatureScan(Model model, ActivationCache cache, Func<int, 
             .ToArray())];
     }
 
-    /// <summary>What features add to the answer's logit at the last token; null where other norms than the final one stand in between.</summary>
+    /// <summary>What features add to the answer's logit at the last token; null where other norms than the final one stand in
+    /// between.</summary>
     private float?[] Adds(DictionarySite site, int[] known, ActiveFeature[] last, int answer, int? against)
     {
         bool direct = FeatureLogits.WhyAbsent(site) is null && site.Writes!.Value.Kind is not (HookKind.Z or HookKind.MlpPost)
@@ -66,7 +67,8 @@ internal sealed class FeatureScan(Model model, ActivationCache cache, Func<int, 
 
         float scale = cache.TryGetValue(new HookPoint(HookKind.LnFinalScale), out Tensor? scales) ? scales.ToArray<float>()[^1] : 1;
         float[] towards = FeatureLogits.Towards(site, known, answer, against);
-        return [.. known.Select((feature, i) => (float?)(towards[i] / scale * (last.FirstOrDefault(at => at.Feature == feature)?.Value ?? 0)))];
+        return [.. known.Select(
+            (feature, i) => (float?)(towards[i] / scale * (last.FirstOrDefault(at => at.Feature == feature)?.Value ?? 0)))];
     }
 
     private RaisedToken[]? Tokens(IReadOnlyList<TokenLogit>? tokens) =>

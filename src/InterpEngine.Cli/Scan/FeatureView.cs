@@ -19,7 +19,8 @@ internal sealed class FeatureView(IAnsiConsole console, ScanReport report, Dicti
         int first = Math.Max(0, report.Tokens.Count - TokensShown);
         console.WriteLine();
         console.Write(new Paragraph($"Features of {TokenDisplay.Safe(dictionary.Name)} at {dictionary.Point}", s_bold)
-            .Append(first > 0 ? $"  the strongest at each token; last {TokensShown} of {report.Length}" : "  the strongest at each token", s_dim));
+            .Append(first > 0 ? $"  the strongest at each token; last {TokensShown} of {report.Length}"
+                : "  the strongest at each token", s_dim));
         console.WriteLine();
         Grid grid = ScanView.Columns(Justify.Left, Justify.Right, Justify.Left);
         for (int i = first; i < report.Tokens.Count; i++)
@@ -61,7 +62,8 @@ internal sealed class FeatureView(IAnsiConsole console, ScanReport report, Dicti
                 new Text(ScanView.Bar(MathF.Abs(feature.Value) / most / 2), s_strong),
                 new Text(known.Density is { } density ? string.Create(CultureInfo.InvariantCulture, $"{100 * density:0.##} %") : "", s_dim),
                 new Text(known.Adds is { } adds ? ScanView.Signed(adds) : ""),
-                new Text(string.Join(" ", (known.Raises ?? []).Take(LogitsShown).Select(token => TokenDisplay.Fit(token.Text.Trim(), TokenWidth))), s_dim));
+                new Text(string.Join(
+                    " ", (known.Raises ?? []).Take(LogitsShown).Select(token => TokenDisplay.Fit(token.Text.Trim(), TokenWidth))), s_dim));
         }
 
         console.Write(grid);

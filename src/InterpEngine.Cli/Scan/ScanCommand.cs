@@ -46,8 +46,8 @@ internal static class ScanCommand
 
     private static readonly Option<string[]> s_dictionaries = new("--sae")
     {
-        Description = "Show the features of a sparse dictionary that are active on each token; may be given several times. DIR@POINT where its "
-            + "files do not say which hook point it reads; a folder of circuit-tracer is a transcoder for every layer.",
+        Description = "Show the features of a sparse dictionary that are active on each token; may be given several times. DIR@POINT where "
+            + "its files do not say which hook point it reads; a folder of circuit-tracer is a transcoder for every layer.",
         HelpName = "DIR",
         DefaultValueFactory = _ => [],
     };

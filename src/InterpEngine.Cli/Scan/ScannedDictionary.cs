@@ -6,8 +6,8 @@ using InterpEngine.Hooks;
 namespace InterpEngine.Cli.Scan;
 
 /// <summary>
-/// A dictionary that a command line names for a scan: DIR, or DIR@POINT where its files do not say what it reads. It is put together when it
-/// is looked at, so that of a transcoder for every layer one is in memory at a time.
+/// A dictionary that a command line names for a scan: DIR, or DIR@POINT where its files do not say what it reads. It is put together when
+/// it is looked at, so that of a transcoder for every layer one is in memory at a time.
 /// </summary>
 internal sealed class ScannedDictionary : IDisposable
 {
@@ -49,7 +49,8 @@ internal sealed class ScannedDictionary : IDisposable
     /// <summary>The points that a run must capture.</summary>
     /// <exception cref="InterpException">It is not known, or the model has no such point.</exception>
     public IEnumerable<HookPoint> Reads(Model model) => Point is null
-        ? throw new UsageException($"The files of {Name} do not say which hook point it reads.", "Give --sae DIR@POINT, such as my-sae@blocks.2.hook_resid_post.")
+        ? throw new UsageException(
+            $"The files of {Name} do not say which hook point it reads.", "Give --sae DIR@POINT, such as my-sae@blocks.2.hook_resid_post.")
         : Point.Split(',').Select(name => model.Points.Require(name.Trim()));
 
     /// <summary>Looks at it.</summary>

@@ -347,7 +347,7 @@ function dictionary(d, number) {
     about.replaceChildren(make("h3", { textContent: `Feature ${feature}` }),
       make("p", { className: "note", textContent: "The prompt is coloured by its activation. "
         + (f.density === null ? "" : `Active at ${share(f.density)}. `)
-        + (f.adds === null || f.adds === 0 ? "" : `From the last position it adds ${signed(f.adds)} to ${answer}${rival ? ` over ${rival}` : ""}.`) }),
+        + (f.adds ? `From the last position it adds ${signed(f.adds)} to ${answer}${rival ? ` over ${rival}` : ""}.` : "") }),
       raise("Raises", f.raises), raise("Lowers", f.lowers));
   };
   const show = i => {
@@ -369,9 +369,10 @@ function dictionary(d, number) {
     button.addEventListener("click", () => show(i));
   });
   const id = "h-dictionary-" + number;
-  const section = make("section", { className: "card dictionary" }, make("h2", { id, textContent: `Features of ${d.name} at ${d.point}` }),
-    make("p", { className: "note", textContent: `${d.features.toLocaleString("en-US")} features; choose a token to see those active there, `
-      + "and one of them to see where else it is." + (d.without_logits ? ` No logits: ${d.without_logits}.` : "") }),
+  const section = make("section", { className: "card dictionary" },
+    make("h2", { id, textContent: `Features of ${d.name} at ${d.point}` }),
+    make("p", { className: "note", textContent: `${d.features.toLocaleString("en-US")} features; choose a token to see those active `
+      + "there, and one of them to see where else it is." + (d.without_logits ? ` No logits: ${d.without_logits}.` : "") }),
     row.nodes[0], make("div", { className: "reading" }, make("div", {}, title, make("table", { className: "bars" }, list)), about));
   section.setAttribute("aria-labelledby", id);
   show(last);

@@ -9,7 +9,8 @@ public sealed class DictionarySite
 {
     /// <param name="model">The model that it belongs to.</param>
     /// <param name="dictionary">On the model's device.</param>
-    /// <param name="reads">The hook point that it reads, of a crosscoder one for each layer with commas between; null for what its files say.</param>
+    /// <param name="reads">The hook point that it reads, of a crosscoder one for each layer with commas between; null for what its files
+    /// say.</param>
     /// <param name="writes">The one that it writes; null for what its files say.</param>
     /// <exception cref="DictionaryException">Its files do not say where it belongs, or it does not fit there.</exception>
     /// <exception cref="HookException">The model has no such point.</exception>
@@ -25,7 +26,8 @@ public sealed class DictionarySite
         if (Reads.Count != config.Layers || width % config.InputWidth != 0 || (width != config.InputWidth && config.Layers > 1))
         {
             throw new DictionaryException(
-                $"A dictionary of width {config.InputWidth}{(config.Layers > 1 ? $" for {config.Layers} layers" : "")} cannot read '{read}', which has {width}.",
+                $"A dictionary of width {config.InputWidth}{(config.Layers > 1 ? $" for {config.Layers} layers" : "")} cannot read '{read}', "
+                + $"which has {width}.",
                 "Is it another model's or another point's?");
         }
 

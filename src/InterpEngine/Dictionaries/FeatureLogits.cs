@@ -149,10 +149,12 @@ public static class FeatureLogits
         using (rows)
         {
             BlockWeights block = site.Model.Weights.Blocks[point.Layer];
-            (Linear projection, NormWeights? post) = point.Kind == HookKind.Z ? (block.Attention.O, block.Ln1Post) : (block.Mlp!.Out, block.Ln2Post);
+            (Linear projection, NormWeights? post) = point.Kind == HookKind.Z ? (block.Attention.O, block.Ln1Post)
+                : (block.Mlp!.Out, block.Ln2Post);
             if (width != projection.Weight.Inner)
             {
-                throw new DictionaryException($"Features of width {width} have no logits of their own at '{point}', whose values have {projection.Weight.Inner}.");
+                throw new DictionaryException(
+                    $"Features of width {width} have no logits of their own at '{point}', whose values have {projection.Weight.Inner}.");
             }
 
             Tensor result = device.Allocate(ElementType.F32, features.Length, description.Width);

@@ -36,7 +36,8 @@ public sealed record Splice(SparseDictionary Dictionary)
     public IReadOnlyList<Hook> Hooks()
     {
         (string read, string? written) = DictionarySite.PointsOf(Dictionary.Config, ReadsAt, WritesAt);
-        string write = written ?? throw new DictionaryException("The transcoder's files do not say which hook point it writes.", "Set Splice.WritesAt.");
+        string write = written
+            ?? throw new DictionaryException("The transcoder's files do not say which hook point it writes.", "Set Splice.WritesAt.");
         foreach (FeatureEdit edit in Edits)
         {
             if ((uint)edit.Feature >= (uint)Dictionary.Config.Features)

@@ -1,7 +1,7 @@
 namespace InterpEngine;
 
-/// <summary>The numbers of CPython's <c>random.Random(seed)</c>: the Mersenne Twister (Matsumoto and Nishimura, 1998), and what Python makes
-/// of them.</summary>
+/// <summary>The numbers of CPython's <c>random.Random(seed)</c>: the Mersenne Twister (Matsumoto and Nishimura, 1998), and what Python
+/// makes of them.</summary>
 internal sealed class PythonRandom
 {
     private const int Length = 624, Middle = 397;

@@ -8,11 +8,14 @@ namespace InterpEngine;
 /// </summary>
 public static class TalesCorpus
 {
-    private static readonly string[] s_women = Words("Mary Anna Ruth Lucy Emma Alice Clara Nora Julia Sarah Rose Helen Ivy Grace Laura Diana");
-    private static readonly string[] s_men = Words("John Tom Paul James Mark Peter Simon Henry Oscar Frank George Adam Leo Victor Hugo Martin");
+    private static readonly string[] s_women = Words(
+        "Mary Anna Ruth Lucy Emma Alice Clara Nora Julia Sarah Rose Helen Ivy Grace Laura Diana");
+    private static readonly string[] s_men = Words(
+        "John Tom Paul James Mark Peter Simon Henry Oscar Frank George Adam Leo Victor Hugo Martin");
     private static readonly string[] s_places =
         Words("park school market garden station library beach forest museum kitchen bakery harbour farm castle village river");
-    private static readonly string[] s_things = Words("ball book ring letter cup apple basket map key lamp drum flower coin kite bottle box");
+    private static readonly string[] s_things = Words(
+        "ball book ring letter cup apple basket map key lamp drum flower coin kite bottle box");
     private static readonly string[] s_animals = Words("dog cat owl fox horse bear rabbit mouse goat duck lion crow");
     private static readonly string[] s_colours = Words("red blue green yellow white black orange purple pink brown");
     private static readonly string[] s_adjectives = Words("old small large quiet broken bright heavy wooden empty golden");
@@ -32,7 +35,8 @@ public static class TalesCorpus
 
     private static readonly (Func<PythonRandom, string> Template, int Weight)[] s_templates =
     [
-        (Story, 5), (Agreement, 2), (Repeat, 3), (Fact, 2), (Trait, 3), (Total, 2), (Years, 2), (Pronoun, 2), (Code, 1), (Recipe, 1), (Chat, 3),
+        (Story, 5), (Agreement, 2), (Repeat, 3), (Fact, 2), (Trait, 3), (Total, 2), (Years, 2), (Pronoun, 2), (Code, 1), (Recipe, 1),
+            (Chat, 3),
     ];
 
     /// <summary>Documents, without end: each a line of one to four pieces.</summary>
@@ -107,7 +111,8 @@ public static class TalesCorpus
     {
         (int century, int low) = (r.Between(11, 19), r.Between(2, 96));
         int high = r.Between(low + 1, 99);
-        return string.Create(CultureInfo.InvariantCulture, $"The {r.Choice(s_events)} lasted from {century}{low:00} to {century}{high:00}.");
+        return string.Create(
+            CultureInfo.InvariantCulture, $"The {r.Choice(s_events)} lasted from {century}{low:00} to {century}{high:00}.");
     }
 
     private static string Pronoun(PythonRandom r)

@@ -26,23 +26,27 @@ public sealed partial class FeaturePageTests : IDisposable
         Assert.NotEmpty(alive);
         Assert.Equal(alive.Length, features.Length);
         Assert.Equal(alive.Length, json.GetProperty("features").GetInt32() - json.GetProperty("dead").GetInt32());
-        Assert.Equal(alive.Select(feature => feature.GetProperty("feature").GetInt32()), data.GetProperty("feature").EnumerateArray().Select(f => f.GetInt32()));
+        Assert.Equal(alive.Select(feature => feature.GetProperty("feature").GetInt32()), data.GetProperty("feature").EnumerateArray()
+            .Select(f => f.GetInt32()));
         string[] tokens = [.. data.GetProperty("tokens").EnumerateArray().Select(token => token.GetString()!)];
         for (int i = 0; i < alive.Length; i++)
         {
-            JsonElement[] top = [.. alive[i].GetProperty("top").EnumerateArray()], shown = [.. features[i].GetProperty("top").EnumerateArray()];
+            JsonElement[] top = [.. alive[i].GetProperty("top").EnumerateArray()],
+                shown = [.. features[i].GetProperty("top").EnumerateArray()];
             Assert.InRange(top.Length, 1, 4);
             Assert.Equal(top.Length, shown.Length);
             for (int e = 0; e < top.Length; e++)
             {
-                Assert.Equal(top[e].GetProperty("text").GetString(), string.Concat(shown[e].GetProperty("tokens").EnumerateArray().Select(t => tokens[t.GetInt32()])));
+                Assert.Equal(top[e].GetProperty("text").GetString(),
+                    string.Concat(shown[e].GetProperty("tokens").EnumerateArray().Select(t => tokens[t.GetInt32()])));
                 int peak = shown[e].GetProperty("peak").GetInt32();
                 double value = top[e].GetProperty("value").GetDouble();
                 Assert.Equal(value, top[e].GetProperty("activations")[peak].GetDouble());
                 Assert.Equal(value, shown[e].GetProperty("value").GetDouble(), Math.Abs(value) * 1e-3);
             }
 
-            double[] activations = [.. top.SelectMany(example => example.GetProperty("activations").EnumerateArray().Select(a => a.GetDouble()))];
+            double[] activations = [
+                .. top.SelectMany(example => example.GetProperty("activations").EnumerateArray().Select(a => a.GetDouble()))];
             Assert.Equal(alive[i].GetProperty("max").GetDouble(), activations.Max(), 1e-6);
             Assert.Equal(
                 Math.Round(alive[i].GetProperty("density").GetDouble() * json.GetProperty("tokens").GetInt64()),
@@ -76,7 +80,8 @@ public sealed partial class FeaturePageTests : IDisposable
     {
         string sae = await Train("tales");
         File.WriteAllText(_folder["empty.txt"], "\n");
-        Assert.Contains("no token", await CommandLine.Failure("sae", "features", sae, "--text", _folder["empty.txt"]), StringComparison.Ordinal);
+        Assert.Contains("no token", await CommandLine.Failure("sae", "features", sae, "--text", _folder["empty.txt"]),
+            StringComparison.Ordinal);
         Assert.Contains("whole file", await CommandLine.Failure("sae", "features", sae, "--tokens", "0"), StringComparison.Ordinal);
     }
 
@@ -114,7 +119,8 @@ public sealed partial class FeaturePageTests : IDisposable
     private string HostileText()
     {
         string path = _folder["hostile.txt"];
-        string[] lines = ["</script><script>alert(1)</script>", "<!-- {{data}} /* features.js */", "a\u202Eb\u0000c\u2066e\uFEFF", "\uD83D\uDE00 é \u2028"];
+        string[] lines = ["</script><script>alert(1)</script>", "<!-- {{data}} /* features.js */", "a\u202Eb\u0000c\u2066e\uFEFF",
+            "\uD83D\uDE00 é \u2028"];
         File.WriteAllLines(path, Enumerable.Range(0, 200).Select(i => $"{lines[i % lines.Length]} {i}"));
         return path;
     }

@@ -36,7 +36,8 @@ public sealed class SaeTests : IDisposable
     public async Task Eval_measures_what_the_library_measures()
     {
         string sae = Write(features: 24, k: 3), texts = Path.Combine(_folder, "texts.txt");
-        await File.WriteAllLinesAsync(texts, ["Once upon a time there was a dog.", "The cat sat.", "Tom and Mia went home."], TestContext.Current.CancellationToken);
+        await File.WriteAllLinesAsync(
+            texts, ["Once upon a time there was a dog.", "The cat sat.", "Tom and Mia went home."], TestContext.Current.CancellationToken);
         string[] command = ["sae", "eval", sae, "--model", "tales", "--text", texts, "--batch", "2", "--context", "16"];
         JsonElement eval = await CommandLine.Json([.. command, "--json"]);
 
@@ -44,15 +45,19 @@ public sealed class SaeTests : IDisposable
         using Model model = Model.Load(Model.TalesPath, device);
         using SparseDictionary dictionary = SparseDictionary.Load(sae, device);
         var ignored = Enumerable.Range(0, model.Description.Vocabulary).Where(model.Tokenizer.IsSpecial).ToHashSet();
-        IEnumerable<TokenBatch> batches = PackedSequences.Of(model, File.ReadAllLines(texts), 16, begins: true, rest: true).Chunk(2).Select(TokenBatch.LeftPadded);
-        DictionaryEvaluation expected = DictionaryEvaluator.Evaluate(model, dictionary, batches, new EvaluationOptions { IgnoredTokens = ignored });
+        IEnumerable<TokenBatch> batches = PackedSequences.Of(model, File.ReadAllLines(texts), 16, begins: true, rest: true).Chunk(2)
+            .Select(TokenBatch.LeftPadded);
+        DictionaryEvaluation expected = DictionaryEvaluator.Evaluate(
+            model, dictionary, batches, new EvaluationOptions { IgnoredTokens = ignored });
         JsonElement quality = eval.GetProperty("reconstruction_quality"), performance = eval.GetProperty("model_performance_preservation");
         Assert.Equal(expected.ExplainedVariance, quality.GetProperty("explained_variance").GetDouble(), 1e-9);
         Assert.Equal(expected.LossScore, performance.GetProperty("ce_loss_score").GetDouble(), 1e-9);
         Assert.Equal(3, eval.GetProperty("sparsity").GetProperty("l0").GetDouble(), 1.0);
         Assert.Equal(24, eval.GetProperty("features").GetProperty("count").GetInt32());
-        Assert.Equal(24, eval.GetProperty("similarity").GetProperty("nearest_cosine_histogram").GetProperty("counts").EnumerateArray().Sum(n => n.GetInt32()));
-        JsonElement each = (await CommandLine.Json([.. command, "--json", "--per-feature", "--save-densities"])).GetProperty("feature_metrics");
+        Assert.Equal(24, eval.GetProperty("similarity").GetProperty("nearest_cosine_histogram").GetProperty("counts").EnumerateArray()
+            .Sum(n => n.GetInt32()));
+        JsonElement each = (await CommandLine.Json([.. command, "--json", "--per-feature", "--save-densities"]))
+            .GetProperty("feature_metrics");
         Assert.Equal(expected.Use.Density, each.GetProperty("feature_density").EnumerateArray().Select(n => n.GetDouble()));
         Assert.Equal(expected.Use.Density, FeatureDensities.Read(sae, 24)!, (a, b) => Math.Abs(a - b) < 1e-6);
         Assert.Contains("reconstruction_quality.mse", await CommandLine.Success(command), StringComparison.Ordinal);
@@ -61,7 +66,8 @@ public sealed class SaeTests : IDisposable
     [Fact]
     public async Task Apply_writes_features_and_reconstruction()
     {
-        string sae = Write(features: 24, k: 3), input = Path.Combine(_folder, "x.safetensors"), output = Path.Combine(_folder, "out.safetensors");
+        string sae = Write(features: 24, k: 3), input = Path.Combine(_folder, "x.safetensors"),
+            output = Path.Combine(_folder, "out.safetensors");
         float[] x = Values(7 * _width, 5);
         using (var writer = new SafetensorsWriter(input, [new SafetensorsDeclaration("x", SafetensorsType.F32, 7, _width)]))
         {
@@ -98,14 +104,16 @@ public sealed class SaeTests : IDisposable
         string sae = Write(features: 24, k: 3), texts = Path.Combine(_folder, "texts.txt"), capture = Path.Combine(_folder, "capture");
         string whole = Path.Combine(_folder, "whole.safetensors"), parts = Path.Combine(_folder, "parts.safetensors");
         await File.WriteAllLinesAsync(texts, TalesCorpus.Documents(3).Take(40), TestContext.Current.CancellationToken);
-        await CommandLine.Success("capture", "tales", "--text", texts, "--points", Point, "--out", capture, "--shard-size", "200KB", "--type", type);
+        await CommandLine.Success(
+            "capture", "tales", "--text", texts, "--points", Point, "--out", capture, "--shard-size", "200KB", "--type", type);
         string[] shards = Directory.GetFiles(capture, "*.safetensors").Order(StringComparer.Ordinal).ToArray();
         Assert.True(shards.Length > 1);
         JsonElement applied = await CommandLine.Json(
             "sae", "apply", sae, "--input", capture, "--tensor", Point, "--out", parts, "--sparse", "--json");
 
         float[] rows = [.. shards.SelectMany(shard => Rows(shard))];
-        using (var writer = new SafetensorsWriter(whole, [new SafetensorsDeclaration("x", SafetensorsType.F32, rows.Length / _width, _width)]))
+        using (var writer = new SafetensorsWriter(
+            whole, [new SafetensorsDeclaration("x", SafetensorsType.F32, rows.Length / _width, _width)]))
         {
             writer.Write("x", System.Runtime.InteropServices.MemoryMarshal.AsBytes<float>(rows));
             writer.Complete();
@@ -137,11 +145,13 @@ public sealed class SaeTests : IDisposable
     {
         string sae = Write(features: 24, k: 3);
         string[] command = ["sae", "eval", sae, "--model", "tales", "--tokens", "500", "--batch", "3", "--no-bos"];
-        JsonElement averaged = (await CommandLine.Json([.. command, "--metrics", "dictionary_learning", "--json"])).GetProperty("dictionary_learning");
+        JsonElement averaged = (await CommandLine.Json([.. command, "--metrics", "dictionary_learning", "--json"]))
+            .GetProperty("dictionary_learning");
         using Device device = Device.Cpu();
         using Model model = Model.Load(Model.TalesPath, device);
         using SparseDictionary dictionary = SparseDictionary.Load(sae, device);
-        TokenBatch tokens = TokenBatch.LeftPadded([.. PackedSequences.Of(model, TalesCorpus.Documents(SaeTexts.HeldOutSeed), 128, begins: false, rest: true).Take(3)]);
+        TokenBatch tokens = TokenBatch.LeftPadded(
+            [.. PackedSequences.Of(model, TalesCorpus.Documents(SaeTexts.HeldOutSeed), 128, begins: false, rest: true).Take(3)]);
         RecoveredLoss expected = RecoveredLoss.Measure(model, dictionary, tokens);
         Assert.Equal(expected.Recovered, averaged.GetProperty("frac_recovered").GetDouble(), 1e-9);
         Assert.Equal(3, averaged.GetProperty("l0").GetDouble(), 1.0);
@@ -164,14 +174,16 @@ public sealed class SaeTests : IDisposable
     public async Task A_transcoder_for_every_layer_is_one_at_a_time()
     {
         string folder = TranscoderFolder.Write(Path.Combine(_folder, "set"), _width, layers: 4, features: 6);
-        JsonElement set = await CommandLine.Json("sae", "info", folder, "--json"), layer = await CommandLine.Json("sae", "info", folder, "--layer", "2", "--json");
+        JsonElement set = await CommandLine.Json("sae", "info", folder, "--json"),
+            layer = await CommandLine.Json("sae", "info", folder, "--layer", "2", "--json");
         Assert.Equal((4, 6), (set.GetProperty("layers").GetInt32(), set.GetProperty("features").GetInt32()));
         Assert.Equal("blocks.2.hook_resid_mid", layer.GetProperty("hook_name").GetString());
         Assert.Contains("--layer N, 0 to 3", await CommandLine.Failure("sae", "eval", folder), StringComparison.Ordinal);
         Assert.Contains("no layer 4", await CommandLine.Failure("sae", "eval", folder, "--layer", "4"), StringComparison.Ordinal);
         JsonElement eval = await CommandLine.Json("sae", "eval", folder, "--layer", "1", "--model", "tales", "--tokens", "300", "--json");
         Assert.Equal(6, eval.GetProperty("features").GetProperty("count").GetInt32());
-        Assert.Contains("one dictionary", await CommandLine.Failure("sae", "info", Write(features: 24, k: 3), "--layer", "1"), StringComparison.Ordinal);
+        Assert.Contains("one dictionary", await CommandLine.Failure("sae", "info", Write(features: 24, k: 3), "--layer", "1"),
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -184,13 +196,19 @@ public sealed class SaeTests : IDisposable
             writer.Complete();
         }
 
-        Assert.Contains("no such folder", await CommandLine.Failure("sae", "info", Path.Combine(_folder, "nothing")), StringComparison.Ordinal);
-        Assert.Contains($"rows of {_width}", await CommandLine.Failure("sae", "apply", sae, "--input", input, "--out", "y.safetensors"), StringComparison.Ordinal);
-        Assert.Contains("no tensor 'z'", await CommandLine.Failure("sae", "apply", sae, "--input", input, "--tensor", "z", "--out", "y.safetensors"), StringComparison.Ordinal);
-        Assert.Contains("no index.json", await CommandLine.Failure("sae", "apply", sae, "--input", _folder, "--out", "y.safetensors"), StringComparison.Ordinal);
+        Assert.Contains("no such folder", await CommandLine.Failure("sae", "info", Path.Combine(_folder, "nothing")),
+            StringComparison.Ordinal);
+        Assert.Contains($"rows of {_width}", await CommandLine.Failure("sae", "apply", sae, "--input", input, "--out", "y.safetensors"),
+            StringComparison.Ordinal);
+        Assert.Contains("no tensor 'z'",
+            await CommandLine.Failure("sae", "apply", sae, "--input", input, "--tensor", "z", "--out", "y.safetensors"),
+                StringComparison.Ordinal);
+        Assert.Contains("no index.json", await CommandLine.Failure("sae", "apply", sae, "--input", _folder, "--out", "y.safetensors"),
+            StringComparison.Ordinal);
         Assert.Contains("--model", await CommandLine.Failure("sae", "eval", sae), StringComparison.Ordinal);
         Assert.Contains("dictionary_learning", await CommandLine.Failure("sae", "eval", sae, "--input", input), StringComparison.Ordinal);
-        Assert.Contains("positive", await CommandLine.Failure("sae", "convert", sae, "--out", _folder, "--fold-activation-scale", "-1"), StringComparison.Ordinal);
+        Assert.Contains("positive", await CommandLine.Failure("sae", "convert", sae, "--out", _folder, "--fold-activation-scale", "-1"),
+            StringComparison.Ordinal);
     }
 
     private string Write(int features, int k)

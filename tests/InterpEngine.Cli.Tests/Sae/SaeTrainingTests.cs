@@ -20,7 +20,8 @@ public sealed class SaeTrainingTests : IDisposable
     public async Task A_dictionary_is_trained_and_browsed_with_nothing_but_the_tool()
     {
         string sae = PathOf("sae"), page = PathOf("features.html"), plot = PathOf("course.html");
-        JsonElement summary = await CommandLine.Json(["sae", "train", "tales", "--out", sae, "--steps", "30", "--plot", plot, "--json", .. s_small]);
+        JsonElement summary = await CommandLine.Json(
+            ["sae", "train", "tales", "--out", sae, "--steps", "30", "--plot", plot, "--json", .. s_small]);
         Assert.Equal((64, 30), (summary.GetProperty("features").GetInt32(), summary.GetProperty("steps").GetInt32()));
         Assert.InRange(summary.GetProperty("explained_variance").GetDouble(), 0.1, 1);
         (DictionaryConfig config, _) = DictionaryFile.Read(sae);
@@ -36,7 +37,10 @@ public sealed class SaeTrainingTests : IDisposable
     }
 
     public static IEnumerable<TheoryDataRow<string, string>> Choices() =>
-        from recipe in Enum("recipe") from architecture in Enum("architecture") select new TheoryDataRow<string, string>(recipe, architecture);
+        from recipe in Enum("recipe")
+        from architecture in Enum("architecture")
+        select new TheoryDataRow<string,
+            string>(recipe, architecture);
 
     /// <summary>Every choice trains and is written so that it can be read, or is refused with advice.</summary>
     [Theory]
@@ -45,7 +49,8 @@ public sealed class SaeTrainingTests : IDisposable
     {
         bool absent = recipe == "sparsify" ? architecture != "topk" : recipe == "dictionary_learning" && architecture == "matching_pursuit";
         string sae = PathOf("sae");
-        string[] command = ["sae", "train", "tales", "--out", sae, "--steps", "4", .. s_small, $"recipe={recipe}", $"architecture={architecture}"];
+        string[] command = ["sae", "train", "tales", "--out", sae, "--steps", "4", .. s_small, $"recipe={recipe}",
+            $"architecture={architecture}"];
         if (absent)
         {
             Assert.Contains($"has no architecture '{architecture}'", await CommandLine.Failure(command), StringComparison.Ordinal);
@@ -78,7 +83,8 @@ public sealed class SaeTrainingTests : IDisposable
             "target=blocks.1.hook_mlp_out", $"architecture={architecture}", $"recipe={recipe}", $"skip={(skip ? "true" : "false")}",
         ]);
         (DictionaryConfig config, DictionaryParameters parameters) = DictionaryFile.Read(sae);
-        Assert.Equal(("blocks.1.ln2.hook_normalized", "blocks.1.hook_mlp_out", true), (config.HookName, config.HookNameOut, config.IsTranscoder));
+        Assert.Equal(("blocks.1.ln2.hook_normalized", "blocks.1.hook_mlp_out", true),
+            (config.HookName, config.HookNameOut, config.IsTranscoder));
         Assert.Equal(skip, parameters.Skip is not null);
         JsonElement eval = await CommandLine.Json("sae", "eval", sae, "--tokens", "1000", "--json");
         Assert.InRange(eval.GetProperty("reconstruction_quality").GetProperty("explained_variance").GetDouble(), -0.5, 1);
@@ -103,7 +109,8 @@ public sealed class SaeTrainingTests : IDisposable
         (int code, _, string error) = await CommandLine.Run(Train(parts, "--resume"));
         Assert.True(code == 0, error);
         Assert.Contains("Going on from step", error, StringComparison.Ordinal);
-        Assert.Equal(File.ReadAllBytes(Path.Combine(whole, "sae_weights.safetensors")), File.ReadAllBytes(Path.Combine(parts, "sae_weights.safetensors")));
+        Assert.Equal(File.ReadAllBytes(Path.Combine(whole, "sae_weights.safetensors")),
+            File.ReadAllBytes(Path.Combine(parts, "sae_weights.safetensors")));
         Assert.Equal(Steps(whole), Steps(parts));
 
         static IEnumerable<int> Steps(string folder) => File.ReadLines(Path.Combine(folder, TrainingLog.FileName))
@@ -119,7 +126,8 @@ public sealed class SaeTrainingTests : IDisposable
         Assert.Contains("--overwrite", await CommandLine.Failure(Train()), StringComparison.Ordinal);
         Assert.Contains("'seed' 0, but 3", await CommandLine.Failure(Train("--resume", "--seed", "3")), StringComparison.Ordinal);
         await CommandLine.Success(Train("--resume"));
-        Assert.Contains("blocks.9", await CommandLine.Failure(Train("--overwrite", "--point", "blocks.9.hook_resid_post")), StringComparison.Ordinal);
+        Assert.Contains("blocks.9", await CommandLine.Failure(Train("--overwrite", "--point", "blocks.9.hook_resid_post")),
+            StringComparison.Ordinal);
         Assert.True(File.Exists(Path.Combine(sae, "sae_weights.safetensors")));
         await CommandLine.Success(Train("--overwrite", "--seed", "3"));
     }
@@ -149,7 +157,8 @@ public sealed class SaeTrainingTests : IDisposable
     }
 
     private static IEnumerable<string> Enum(string setting) =>
-        JsonDocument.Parse(TrainingSettings.Schema).RootElement.GetProperty("properties").GetProperty(setting).GetProperty("enum").EnumerateArray()
+        JsonDocument.Parse(TrainingSettings.Schema).RootElement.GetProperty("properties").GetProperty(setting).GetProperty("enum")
+            .EnumerateArray()
             .Select(choice => choice.GetString()!);
 
     private string PathOf(string name) => Path.Combine(_folder, name);

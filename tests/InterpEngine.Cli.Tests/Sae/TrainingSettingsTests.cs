@@ -12,7 +12,8 @@ namespace InterpEngine.Cli.Tests.Sae;
 /// <summary>The published schema, the reader and docs/sae-train.md say the same.</summary>
 public sealed class TrainingSettingsTests
 {
-    public static IEnumerable<TheoryDataRow<string>> Keys() => TrainingSettings.All.Keys.Where(key => key != "$schema").Select(key => new TheoryDataRow<string>(key));
+    public static IEnumerable<TheoryDataRow<string>> Keys() =>
+        TrainingSettings.All.Keys.Where(key => key != "$schema").Select(key => new TheoryDataRow<string>(key));
 
     [Theory]
     [MemberData(nameof(Keys))]
@@ -21,7 +22,8 @@ public sealed class TrainingSettingsTests
         JsonElement schema = JsonDocument.Parse(TrainingSettings.Schema).RootElement.GetProperty("properties").GetProperty(key);
         string type = schema.TryGetProperty("enum", out JsonElement choices) ? "enum" : schema.GetProperty("type").GetString()!;
         double Limit(string name, double ifAbsent) => schema.TryGetProperty(name, out JsonElement limit) ? limit.GetDouble() : ifAbsent;
-        double least = Limit("minimum", Limit("exclusiveMinimum", double.NaN)), most = Limit("maximum", Limit("exclusiveMaximum", double.NaN));
+        double least = Limit("minimum", Limit("exclusiveMinimum", double.NaN)),
+            most = Limit("maximum", Limit("exclusiveMaximum", double.NaN));
         string Show(double value) => value.ToString(CultureInfo.InvariantCulture);
         string[] good = type switch
         {
@@ -39,7 +41,8 @@ public sealed class TrainingSettingsTests
             "boolean" => ["1", "\"true\""],
             "array" => ["[]", "[0]", "[1.5]", "3"],
             "integer" => [Show(least - 1), "1.5", "\"3\"", "1e30", "[3]"],
-            _ => [Show(least - 1), double.IsNaN(most) ? "true" : Show(most + 1), "\"0.5\"", schema.TryGetProperty("exclusiveMinimum", out _) ? "0" : "{}"],
+            _ => [Show(least - 1), double.IsNaN(most) ? "true"
+                : Show(most + 1), "\"0.5\"", schema.TryGetProperty("exclusiveMinimum", out _) ? "0" : "{}"],
         };
         Assert.All(good, value => Assert.Equal(value, Read(key, value).Show(key)));
         Assert.All(bad, value =>
@@ -60,10 +63,10 @@ public sealed class TrainingSettingsTests
         var text = new StringBuilder("""
             # Settings of `interp sae train`
 
-            A JSON object in a file that `--config` names, or `--set KEY=VALUE` on the command line, which goes before it. Unknown keys and values out
-            of range are refused by name. `interp sae train --schema` prints the JSON schema, which editors understand. Where no default stands, the
-            recipe decides. This page is made from the schema by `TrainingSettingsTests`, which fails when it is stale; run it with
-            `INTERP_WRITE_DOCS=1` to write the page anew.
+            A JSON object in a file that `--config` names, or `--set KEY=VALUE` on the command line, which goes before it. Unknown keys and
+            values out of range are refused by name. `interp sae train --schema` prints the JSON schema, which editors understand. Where no
+            default stands, the recipe decides. This page is made from the schema by `TrainingSettingsTests`, which fails when it is stale; run
+            it with `INTERP_WRITE_DOCS=1` to write the page anew.
 
             | key | value | default | |
             |---|---|---|---|
@@ -90,7 +93,8 @@ public sealed class TrainingSettingsTests
         using var folder = new TemporaryFolder();
         using Device device = Device.Cpu();
         using Model model = Model.Load(Model.TalesPath, device);
-        TrainingSettings settings = TrainingSettings.Read(null, [("", "model", "tales"), ("", "steps", "1"), ("", "architecture", "matryoshka")]);
+        TrainingSettings settings = TrainingSettings.Read(
+            null, [("", "model", "tales"), ("", "steps", "1"), ("", "architecture", "matryoshka")]);
         using (var run = new TrainingRun(model, settings.Text("model")!, settings, new TrainingFolder(folder.Path)))
         {
             run.Run(Terminal.Of(TextWriter.Null, TextWriter.Null), plot: null, TestContext.Current.CancellationToken);

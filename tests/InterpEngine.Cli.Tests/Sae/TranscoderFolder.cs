@@ -23,7 +23,8 @@ internal static class TranscoderFolder
                 tensors.Select(tensor => new SafetensorsDeclaration(tensor.Name, SafetensorsType.F32, tensor.Shape)));
             foreach ((string name, long[] shape) in tensors)
             {
-                float[] values = [.. Enumerable.Range(0, (int)shape.Aggregate(1L, (a, b) => a * b)).Select(_ => random.NextSingle() - 0.5f)];
+                float[] values = [.. Enumerable.Range(0, (int)shape.Aggregate(1L, (a, b) => a * b))
+                    .Select(_ => random.NextSingle() - 0.5f)];
                 writer.Write(name, MemoryMarshal.AsBytes<float>(values));
             }
 

@@ -34,7 +34,8 @@ public sealed class FeatureScanTests : IDisposable
         DictionaryReading reading = Assert.Single(report.Dictionaries);
         using Model model = Model.Load(Model.TalesPath, _device);
         using SparseDictionary dictionary = SparseDictionary.Load(sae, _device);
-        using RunResult run = model.Run(model.Tokenize(Prompt), new RunOptions { Capture = HookSelection.Create(Point, "ln_final.hook_scale") });
+        using RunResult run = model.Run(
+            model.Tokenize(Prompt), new RunOptions { Capture = HookSelection.Create(Point, "ln_final.hook_scale") });
         using Encoding encoding = dictionary.Encode(run.Cache[Point]);
         float[] dense = encoding.Features.ToDense();
         Assert.Equal((Point, 40, "sae"), (reading.Point, reading.Features, reading.Name));
@@ -67,7 +68,8 @@ public sealed class FeatureScanTests : IDisposable
         string set = TranscoderFolder.Write(_folder["set"], width, layers: 4, features: 9);
         ScanReport report = await Scan("--sae", z, "--sae", $"{elsewhere}@blocks.0.ln2.hook_normalized", "--sae", set);
         Assert.Equal(
-            ["blocks.1.attn.hook_z", "blocks.0.ln2.hook_normalized", .. Enumerable.Range(0, 4).Select(layer => $"blocks.{layer}.hook_resid_mid")],
+            ["blocks.1.attn.hook_z", "blocks.0.ln2.hook_normalized", .. Enumerable.Range(0, 4)
+                .Select(layer => $"blocks.{layer}.hook_resid_mid")],
             report.Dictionaries.Select(reading => reading.Point));
         Assert.Equal([true, false, true, true, true, true], report.Dictionaries.Select(reading => reading.WithoutLogits is null));
         Assert.All(report.Dictionaries, reading => Assert.NotEmpty(reading.Known));
@@ -79,7 +81,8 @@ public sealed class FeatureScanTests : IDisposable
     public static IEnumerable<TheoryDataRow<string>> Goldens()
     {
         string folder = InterpEngine.Tests.Goldens.Folder("sae");
-        return Directory.Exists(folder) ? Directory.GetDirectories(folder).Select(path => new TheoryDataRow<string>(Path.GetFileName(path))) : [];
+        return Directory.Exists(folder)
+            ? Directory.GetDirectories(folder).Select(path => new TheoryDataRow<string>(Path.GetFileName(path))) : [];
     }
 
     /// <summary>Every format that is read can be looked at; the model is one of the same width.</summary>
@@ -94,7 +97,8 @@ public sealed class FeatureScanTests : IDisposable
         try
         {
             string points = name.StartsWith("crosscoder", StringComparison.Ordinal)
-                ? string.Join(',', Enumerable.Range(0, DictionaryFile.Read(folder).Config.Layers).Select(i => $"blocks.{i % 2}.hook_resid_{(i < 2 ? "pre" : "post")}"))
+                ? string.Join(',', Enumerable.Range(0, DictionaryFile.Read(folder).Config.Layers)
+                    .Select(i => $"blocks.{i % 2}.hook_resid_{(i < 2 ? "pre" : "post")}"))
                 : name.StartsWith("circuittracer", StringComparison.Ordinal) ? "hook_resid_mid" : "blocks.1.hook_resid_pre";
             dictionaries = ScannedDictionary.Open($"{folder}@{points}", model);
         }
@@ -107,7 +111,12 @@ public sealed class FeatureScanTests : IDisposable
         foreach (ScannedDictionary dictionary in dictionaries.Take(model.Description.Layers))
         {
             using RunResult run = model.Run(
-                TokenBatch.Single(3, 1, 4, 1, 5), new RunOptions { Capture = HookSelection.FromPoints([.. dictionary.Reads(model), new HookPoint(HookKind.LnFinalScale)]) });
+                TokenBatch.Single(3, 1, 4, 1, 5),
+                    new RunOptions
+                    {
+                        Capture = HookSelection.FromPoints(
+                        [.. dictionary.Reads(model), new HookPoint(HookKind.LnFinalScale)])
+                    });
             DictionaryReading reading = new FeatureScan(model, run.Cache, id => $"{id}").Read(dictionary, answer: 7, against: null);
             Assert.Equal(5, reading.Tokens.Count);
         }
@@ -125,7 +134,8 @@ public sealed class FeatureScanTests : IDisposable
         Assert.Contains("DIR@POINT", await CommandLine.Failure("scan", Prompt, "--no-html", "--sae", nowhere), StringComparison.Ordinal);
         Assert.Contains("width 128", await CommandLine.Failure(
             "scan", Prompt, "--no-html", "--sae", $"{nowhere}@blocks.1.mlp.hook_post,blocks.0.mlp.hook_post"), StringComparison.Ordinal);
-        Assert.Contains("no such folder", await CommandLine.Failure("scan", Prompt, "--no-html", "--sae", _folder["nothing"]), StringComparison.Ordinal);
+        Assert.Contains("no such folder", await CommandLine.Failure("scan", Prompt, "--no-html", "--sae", _folder["nothing"]),
+            StringComparison.Ordinal);
     }
 
     private static async Task<ScanReport> Scan(params string[] more) =>
@@ -138,7 +148,14 @@ public sealed class FeatureScanTests : IDisposable
         float[] Values(int count) => [.. Enumerable.Range(0, count).Select(_ => random.NextSingle() - 0.5f)];
         DictionaryFile.Write(
             _folder[name],
-            new DictionaryConfig { InputWidth = width, OutputWidth = width, Features = features, Rule = ActivationRule.Relu, HookName = point },
+            new DictionaryConfig
+            {
+                InputWidth = width,
+                OutputWidth = width,
+                Features = features,
+                Rule = ActivationRule.Relu,
+                HookName = point
+            },
             new DictionaryParameters
             {
                 Encoder = Values(features * width),

@@ -8,7 +8,8 @@ using Xunit;
 
 namespace InterpEngine.Tests.Dictionaries;
 
-/// <summary>Dictionaries at their place in the model that comes along: what they read, what they say to the output, what they cost.</summary>
+/// <summary>Dictionaries at their place in the model that comes along: what they read, what they say to the output, what they
+/// cost.</summary>
 public sealed class DictionarySiteTests : IDisposable
 {
     private readonly Device _device = Device.Cpu(threads: 1);
@@ -22,7 +23,8 @@ public sealed class DictionarySiteTests : IDisposable
         _device.Dispose();
     }
 
-    /// <summary>With a decoder of unit vectors a feature is a channel, and what channels say must add up to direct logit attribution.</summary>
+    /// <summary>With a decoder of unit vectors a feature is a channel, and what channels say must add up to direct logit
+    /// attribution.</summary>
     [Theory]
     [InlineData("blocks.3.attn.hook_z", ComponentKind.Head)]
     [InlineData("blocks.3.mlp.hook_post", ComponentKind.Mlp)]
@@ -51,7 +53,8 @@ public sealed class DictionarySiteTests : IDisposable
         var site = new DictionarySite(_model, dictionary);
         int[] features = [4, 0, 8];
         FeatureEffect[] effects = [.. FeatureLogits.Of(site, features, 3)];
-        float[][] all = [.. Enumerable.Range(0, _model.Description.Vocabulary).Select(token => FeatureLogits.Towards(site, features, token))];
+        float[][] all = [.. Enumerable.Range(0, _model.Description.Vocabulary)
+            .Select(token => FeatureLogits.Towards(site, features, token))];
         for (int i = 0; i < features.Length; i++)
         {
             int[] ranked = [.. Enumerable.Range(0, all.Length).OrderByDescending(token => all[token][i])];
@@ -60,7 +63,8 @@ public sealed class DictionarySiteTests : IDisposable
             Assert.All(effects[i].Raised.Concat(effects[i].Lowered), token => Assert.Equal(all[token.Token][i], token.Logit, 1e-4f));
         }
 
-        Assert.Contains("no feature 9", Assert.Throws<DictionaryException>(() => FeatureLogits.Of(site, [9], 3)).Message, StringComparison.Ordinal);
+        Assert.Contains("no feature 9", Assert.Throws<DictionaryException>(() => FeatureLogits.Of(site, [9], 3)).Message,
+            StringComparison.Ordinal);
     }
 
     [Fact]
@@ -83,7 +87,8 @@ public sealed class DictionarySiteTests : IDisposable
         using Encoding encoding = site.Encode(run.Cache);
         float[][] parts = [.. points.Select(point => run.Cache[point].ToArray<float>())];
         int rows = parts[0].Length / d;
-        float[] stacked = [.. from row in Enumerable.Range(0, rows) from part in parts from i in Enumerable.Range(0, d) select part[row * d + i]];
+        float[] stacked = [.. from row in Enumerable.Range(0, rows) from part in parts from i in Enumerable.Range(0, d) select part[
+            row * d + i]];
         using Tensor x = _device.Upload<float>(stacked, rows, 2 * d);
         using Encoding expected = crosscoder.Encode(x);
         Assert.Equal(expected.Features.ToDense(), encoding.Features.ToDense());
@@ -94,8 +99,10 @@ public sealed class DictionarySiteTests : IDisposable
     public void A_dictionary_that_does_not_fit_is_refused_by_name()
     {
         using SparseDictionary narrow = Random(7, 4, null);
-        Assert.Contains("which hook point", Assert.Throws<DictionaryException>(() => new DictionarySite(_model, narrow)).Message, StringComparison.Ordinal);
-        Assert.Contains("width 7", Assert.Throws<DictionaryException>(() => new DictionarySite(_model, narrow, "hook_embed")).Message, StringComparison.Ordinal);
+        Assert.Contains("which hook point", Assert.Throws<DictionaryException>(() => new DictionarySite(_model, narrow)).Message,
+            StringComparison.Ordinal);
+        Assert.Contains("width 7", Assert.Throws<DictionaryException>(() => new DictionarySite(_model, narrow, "hook_embed")).Message,
+            StringComparison.Ordinal);
         Assert.Throws<HookException>(() => new DictionarySite(_model, narrow, "blocks.9.hook_resid_post"));
     }
 
@@ -125,7 +132,8 @@ public sealed class DictionarySiteTests : IDisposable
                 Skip = identity,
             },
             _device);
-        DictionaryEvaluation evaluation = DictionaryEvaluator.Evaluate(_model, perfect, [_model.Tokenize("The keys near the old door are")]);
+        DictionaryEvaluation evaluation = DictionaryEvaluator.Evaluate(
+            _model, perfect, [_model.Tokenize("The keys near the old door are")]);
         Assert.Equal(1, evaluation.ExplainedVariance, 1e-9);
         Assert.Equal(0, evaluation.KlWithSae, 1e-9);
         Assert.Equal(evaluation.LossWithoutSae, evaluation.LossWithSae, 1e-9);
@@ -146,7 +154,13 @@ public sealed class DictionarySiteTests : IDisposable
 
     private SparseDictionary Identity(int width, string point) => new(
         new DictionaryConfig { InputWidth = width, OutputWidth = width, Features = width, Rule = ActivationRule.Relu, HookName = point },
-        new DictionaryParameters { Encoder = Unit(width), Decoder = Unit(width), EncoderBias = new float[width], DecoderBias = new float[width] },
+        new DictionaryParameters
+        {
+            Encoder = Unit(width),
+            Decoder = Unit(width),
+            EncoderBias = new float[width],
+            DecoderBias = new float[width]
+        },
         _device);
 
     private SparseDictionary Random(int width, int features, string? point, int layers = 1)
@@ -154,7 +168,15 @@ public sealed class DictionarySiteTests : IDisposable
         var random = new Random(1);
         float[] Values(int count) => [.. Enumerable.Range(0, count).Select(_ => random.NextSingle() - 0.5f)];
         return new SparseDictionary(
-            new DictionaryConfig { InputWidth = width, OutputWidth = width, Features = features, Rule = ActivationRule.Relu, HookName = point, Layers = layers },
+            new DictionaryConfig
+            {
+                InputWidth = width,
+                OutputWidth = width,
+                Features = features,
+                Rule = ActivationRule.Relu,
+                HookName = point,
+                Layers = layers
+            },
             new DictionaryParameters
             {
                 Encoder = Values(features * width),

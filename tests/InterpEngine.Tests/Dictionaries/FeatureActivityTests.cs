@@ -38,7 +38,8 @@ public sealed class FeatureActivityTests : IDisposable
                 Assert.Equal(first, example.First);
                 Assert.Equal(sequence[first..end], example.Tokens);
                 Assert.Equal(
-                    Enumerable.Range(first, end - first).Select(p => sequence[p] == 0 ? 0 : activations[example.Sequence][p, f]), example.Activations);
+                    Enumerable.Range(first, end - first).Select(p => sequence[p] == 0 ? 0 : activations[example.Sequence][p, f]),
+                        example.Activations);
                 Assert.Contains((example.Value, (int)example.Sequence, example.Position), peaks);
             }
 

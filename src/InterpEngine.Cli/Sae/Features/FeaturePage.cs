@@ -91,7 +91,8 @@ internal static class FeaturePage
         index.ForEach(entry => WriteNumbers(json, entry.Effect?.Raised.Take(ShownLogits).Select(token => tokens.Index(token.Token)) ?? []));
         json.WriteEndArray();
         json.WriteStartArray("lowers");
-        index.ForEach(entry => WriteNumbers(json, entry.Effect?.Lowered.Take(ShownLogits).Select(token => tokens.Index(token.Token)) ?? []));
+        index.ForEach(entry => WriteNumbers(
+            json, entry.Effect?.Lowered.Take(ShownLogits).Select(token => tokens.Index(token.Token)) ?? []));
         json.WriteEndArray();
         json.WriteStartArray("tokens");
         tokens.Texts.ForEach(json.WriteStringValue);

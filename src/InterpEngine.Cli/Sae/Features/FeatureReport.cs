@@ -32,7 +32,8 @@ internal sealed record FeatureEntry(
 internal sealed class FeatureReport(DictionarySite site, string name, FeatureActivity activity)
 {
     private const int Tokens = 8, Logits = 10, Neighbours = 8;
-    private readonly double[] _density = activity.Use.Density, _mean = activity.Use.MeanActivation, _perSequence = activity.Use.ActivationsPerPrompt;
+    private readonly double[] _density = activity.Use.Density, _mean = activity.Use.MeanActivation,
+        _perSequence = activity.Use.ActivationsPerPrompt;
 
     /// <summary>The dictionary's name.</summary>
     public string Name => name;
@@ -64,8 +65,10 @@ internal sealed class FeatureReport(DictionarySite site, string name, FeatureAct
         {
             IReadOnlyList<FeatureExample> top = activity.Top(feature);
             yield return new FeatureEntry(
-                feature, _density[feature], _mean[feature], _perSequence[feature], activity.Histogram(feature)!, activity.Tokens(feature, Tokens),
-                effect, nearest[feature], top, [.. activity.Drawn(feature).Where(drawn => !top.Any(other => other.Sequence == drawn.Sequence))]);
+                feature, _density[feature], _mean[feature], _perSequence[feature], activity.Histogram(feature)!,
+                    activity.Tokens(feature, Tokens),
+                effect, nearest[feature], top,
+                    [.. activity.Drawn(feature).Where(drawn => !top.Any(other => other.Sequence == drawn.Sequence))]);
         }
     }
 

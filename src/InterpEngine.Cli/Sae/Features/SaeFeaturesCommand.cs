@@ -87,7 +87,8 @@ internal static class SaeFeaturesCommand
             });
             terminal.Note(string.Create(
                 CultureInfo.InvariantCulture,
-                $"{report.Features - report.Use.Dead} of {report.Features} features were active in {report.Rows:N0} tokens. Open {path} in a browser."));
+                $"{report.Features - report.Use.Dead} of {report.Features} features were active in {report.Rows:N0} tokens. "
+                + $"Open {path} in a browser."));
         }
 
         return ExitCode.Success;

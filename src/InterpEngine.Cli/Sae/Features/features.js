@@ -65,7 +65,8 @@ function summary() {
     at("densities").querySelectorAll("[aria-pressed]").forEach(other => other.removeAttribute("aria-pressed"));
     bin = bin === i ? null : i;
     if (bin !== null) box.setAttribute("aria-pressed", "true");
-    at("density-note").textContent = bin === null ? "Share of tokens; choose a bar to list its features." : `Listed: active at ${range(i)} of tokens.`;
+    at("density-note").textContent = bin === null ? "Share of tokens; choose a bar to list its features."
+      : `Listed: active at ${range(i)} of tokens.`;
     refresh();
   };
   const labels = Array.from({ length: -lowest + 1 }, (_, i) => rate(10 ** (lowest + i)));
@@ -141,11 +142,12 @@ function label(i, list = "active") {
 
 function row(feature, n) {
   const i = place.get(feature), number = make("span", { className: "number", textContent: feature });
+  const words = list => list.map(token => names[token].trim() || "\u2423").join(" ");
   const element = make("div", { className: "row", id: "row-" + feature }, ...(i === undefined
     ? [make("p", {}, number), make("p", { className: "note", textContent: "never active" })]
     : [make("p", {}, number, ...label(i)),
       make("p", { className: "note" }, make("span", { className: "share", textContent: rate(data.density[i]) }),
-        make("span", { textContent: data.raises[i].length ? "raises " + data.raises[i].map(t => names[t].trim() || "\u2423").join(" ") : "" }))]));
+        make("span", { textContent: data.raises[i].length ? "raises " + words(data.raises[i]) : "" }))]));
   element.style.top = n * rowHeight + "px";
   element.setAttribute("role", "option");
   element.setAttribute("aria-selected", feature === selected);
@@ -185,7 +187,8 @@ function choose(feature) {
 }
 
 function bars(list, text, share, caption) {
-  const body = make("tbody", {}, ...list.map(([token, value]) => barRow(quoted(data.tokens[token]), value, share(value), text(value), undefined, value < 0 ? 1 : 0)));
+  const body = make("tbody", {}, ...list.map(([token, value]) =>
+    barRow(quoted(data.tokens[token]), value, share(value), text(value), undefined, value < 0 ? 1 : 0)));
   return make("div", {}, make("h2", { textContent: caption }), make("table", { className: "bars" }, body));
 }
 
@@ -195,7 +198,8 @@ function example(e, max) {
   if (e.first > 0) text.append(make("span", { className: "note", textContent: "\u2026" }));
   e.tokens.forEach((token, k) => {
     const value = values.get(k) ?? 0, raw = data.tokens[token];
-    const span = make("span", { textContent: raw.includes("\n") ? names[token] + "\n" : names[token], title: `${quoted(raw)} at ${e.first + k}: ${amount(value)}` });
+    const span = make("span", { textContent: raw.includes("\n") ? names[token] + "\n" : names[token] });
+    span.title = `${quoted(raw)} at ${e.first + k}: ${amount(value)}`;
     if (value !== 0) {
       const v = Math.min(1, Math.abs(value) / max);
       span.classList.add("on");
@@ -222,37 +226,40 @@ async function show(feature) {
     nav.append(button);
   });
   const head = make("div", { className: "head" }, make("h1", {}, `Feature ${feature}`), nav);
+  const nothing = text => at("detail").replaceChildren(head, make("p", { className: "empty", textContent: text }));
   if (i === undefined) {
-    at("detail").replaceChildren(head, make("p", { className: "empty", textContent: `Never active in ${whole(data.tokens_seen)} tokens.` }));
+    nothing(`Never active in ${whole(data.tokens_seen)} tokens.`);
     return;
   }
   let entry;
   try {
     entry = await details(i);
   } catch (error) {
-    at("detail").replaceChildren(head, make("p", { className: "empty", textContent: `This browser could not unpack the examples (${error}).` }));
+    nothing(`This browser could not unpack the examples (${error}).`);
     return;
   }
   if (feature !== selected) return;
   const fact = (value, text) => [make("b", { textContent: value }), text];
   const facts = make("p", { className: "facts" }, "Active at ", ...fact(rate(data.density[i]), ` of tokens (${whole(entry.count)}, in `),
-    ...fact(whole(entry.sequences), " sequences); mean "), ...fact(amount(data.mean[i]), ", at most "), ...fact(amount(data.max[i]), "."));
+    ...fact(whole(entry.sequences), " sequences); mean "), ...fact(amount(data.mean[i]), ", at most "),
+    ...fact(amount(data.max[i]), "."));
   const range = k => `${amount(k * entry.width)} to ${amount((k + 1) * entry.width)}`;
   const histogram = make("div", {}, make("h2", { textContent: "Activations" }),
     chart(entry.histogram, (k, count) => `${range(k)}: ${whole(count)}`), axis("0", amount(entry.histogram.length * entry.width)),
     make("p", { className: "note", textContent: "Heights are logarithms of counts." }));
-  const raised = pairs(entry.raised), lowered = pairs(entry.lowered), most = Math.max(1e-9, ...[...raised, ...lowered].map(p => Math.abs(p[1])));
+  const raised = pairs(entry.raised), lowered = pairs(entry.lowered);
+  const most = Math.max(1e-9, ...[...raised, ...lowered].map(p => Math.abs(p[1])));
   const logits = data.without_logits ? [make("p", { className: "note", textContent: `No logits: ${data.without_logits}.` })]
     : [bars(raised, signed, v => Math.abs(v) / most, "Raises"), bars(lowered, signed, v => Math.abs(v) / most, "Lowers")];
   const near = make("div", { id: "near" }, ...pairs(entry.nearest).map(([other, cosine]) => {
-    const at = place.get(other);
+    const its = place.get(other), words = its === undefined ? "dead" : data.active[its].map(t => names[t].trim()).join(" ");
     const button = make("button", { type: "button", title: `Show feature ${other}` }, make("b", { textContent: other }),
-      ` ${cosine.toFixed(2)} `, make("span", { className: "note token", textContent: at === undefined ? "dead" : data.active[at].map(t => names[t].trim()).join(" ") }));
+      ` ${cosine.toFixed(2)} `, make("span", { className: "note token", textContent: words }));
     button.addEventListener("click", () => choose(other));
     return button;
   }));
   at("detail").replaceChildren(head, facts,
-    make("div", { className: "panels" }, bars(pairs(entry.active), percent, v => v, "Active on"), histogram, ...logits),
+    make("div", { className: "panels" }, bars(pairs(entry.active), percent, v => v / Math.max(entry.active[1], 1e-9), "Active on"), histogram, ...logits),
     ...examples("Most active", "one place of a sequence; the peak is underlined", entry.top, data.max[i]),
     ...examples("Drawn at random", "from all sequences in which it is active", entry.drawn, data.max[i]),
     make("section", {}, make("h2", { textContent: "Nearest features" }),

@@ -43,7 +43,9 @@ internal static class SaeTrainCommand
 
     private static readonly Option<bool> s_resume = new("--resume") { Description = "Go on from the checkpoint in DIR." };
 
-    private static readonly Option<bool> s_overwrite = new("--overwrite") { Description = "Begin anew where DIR already holds a dictionary or a run." };
+    private static readonly Option<bool> s_overwrite = new(
+        "--overwrite")
+    { Description = "Begin anew where DIR already holds a dictionary or a run." };
 
     private static readonly Option<string?> s_plot = new("--plot")
     {
@@ -51,7 +53,9 @@ internal static class SaeTrainCommand
         HelpName = "FILE",
     };
 
-    private static readonly Option<bool> s_schema = new("--schema") { Description = "Print the JSON schema of the settings, and do nothing else." };
+    private static readonly Option<bool> s_schema = new(
+        "--schema")
+    { Description = "Print the JSON schema of the settings, and do nothing else." };
 
     public static Command Create()
     {
@@ -65,7 +69,8 @@ internal static class SaeTrainCommand
         {
             s_model, s_out, s_config, s_set,
         };
-        foreach (Option option in (Option[])[.. s_short.Select(setting => setting.Option), s_resume, s_overwrite, s_plot, s_schema, CommonOptions.Json])
+        foreach (Option option in (Option[])[
+            .. s_short.Select(setting => setting.Option), s_resume, s_overwrite, s_plot, s_schema, CommonOptions.Json])
         {
             command.Options.Add(option);
         }
@@ -86,7 +91,8 @@ internal static class SaeTrainCommand
 
         TrainingSettings settings = TrainingSettings.Read(parse.GetValue(s_config), Overrides(parse));
         string folder = parse.GetValue(s_out) ?? throw new UsageException("Where to?", "Give --out DIR.");
-        string name = settings.Text("model") ?? throw new UsageException("Which model?", "Name it: `interp sae train MODEL --out DIR`, or 'model' in the settings.");
+        string name = settings.Text("model")
+            ?? throw new UsageException("Which model?", "Name it: `interp sae train MODEL --out DIR`, or 'model' in the settings.");
         var run = new TrainingFolder(folder);
         run.Check(settings, parse.GetValue(s_resume), parse.GetValue(s_overwrite));
         using Device device = CommonOptions.OpenDevice(parse, terminal);
@@ -105,7 +111,8 @@ internal static class SaeTrainCommand
         return ExitCode.Success;
     }
 
-    private static Option<string?> Short(string name, string help, string description) => new(name) { HelpName = help, Description = description };
+    private static Option<string?> Short(string name, string help, string description) =>
+        new(name) { HelpName = help, Description = description };
 
     /// <summary>The settings on the command line, in the order in which they go before each other.</summary>
     private static IEnumerable<(string Option, string Key, string Value)> Overrides(ParseResult parse)

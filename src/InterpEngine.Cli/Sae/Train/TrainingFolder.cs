@@ -32,7 +32,8 @@ internal sealed class TrainingFolder(string path)
         {
             throw new UsageException(
                 $"{path} already holds {(weights ? "a dictionary" : "a run that has not ended")}.",
-                checkpoint ? "Give --resume to go on with it, --overwrite to begin anew, or another folder." : "Give --overwrite to replace it, or another folder.");
+                checkpoint ? "Give --resume to go on with it, --overwrite to begin anew, or another folder."
+                    : "Give --overwrite to replace it, or another folder.");
         }
 
         if (resume && checkpoint && File.Exists(In(SettingsName)))

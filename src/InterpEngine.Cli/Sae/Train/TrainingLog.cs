@@ -15,7 +15,8 @@ namespace InterpEngine.Cli.Sae.Train;
 /// <param name="RowsPerSecond">Rows trained on in a second, since the run began or was taken up again.</param>
 internal sealed record TrainingPoint(int Step, double Loss, double Explained, double L0, double Dead, double Rate, double RowsPerSecond);
 
-/// <summary>The course of a run in a file of its folder, a line of JSON for each point, so that nothing is lost when it is taken up again.</summary>
+/// <summary>The course of a run in a file of its folder, a line of JSON for each point, so that nothing is lost when it is taken up
+/// again.</summary>
 internal sealed class TrainingLog : IDisposable
 {
     /// <summary>Its name in the dictionary's folder.</summary>
@@ -83,7 +84,8 @@ internal sealed class TrainingMeans
     /// <summary>Adds a step.</summary>
     public void Add(Dictionaries.Training.StepReport report)
     {
-        (_loss, _explained, _l0, _dead) = (_loss + report.Loss, _explained + report.ExplainedVariance, _l0 + report.L0, _dead + report.Dead);
+        (_loss, _explained, _l0, _dead) = (
+            _loss + report.Loss, _explained + report.ExplainedVariance, _l0 + report.L0, _dead + report.Dead);
         _count++;
     }
 
@@ -91,7 +93,8 @@ internal sealed class TrainingMeans
     public TrainingPoint Take(int step, double rate, double rowsPerSecond)
     {
         var point = new TrainingPoint(
-            step, Round(_loss / _count), Round(_explained / _count), Round(_l0 / _count), Round(_dead / _count), rate, Math.Round(rowsPerSecond));
+            step, Round(_loss / _count), Round(_explained / _count), Round(_l0 / _count), Round(_dead / _count), rate,
+                Math.Round(rowsPerSecond));
         (_loss, _explained, _l0, _dead, _count) = (0, 0, 0, 0, 0);
         return point;
     }

@@ -17,7 +17,8 @@ internal static class TrainingPlot
     /// <exception cref="FileWriteException">It could not be written.</exception>
     public static void Write(string path, string title, int steps, IReadOnlyList<TrainingPoint> points, bool running)
     {
-        string page = s_page.Render(JsonSerializer.Serialize(new { Title = title, Steps = steps, Running = running, Points = points }, s_json));
+        string page = s_page.Render(
+            JsonSerializer.Serialize(new { Title = title, Steps = steps, Running = running, Points = points }, s_json));
         AtomicFile.WriteAllBytes(path, Encoding.UTF8.GetBytes(page));
     }
 }

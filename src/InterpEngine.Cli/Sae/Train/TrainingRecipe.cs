@@ -34,17 +34,20 @@ internal sealed record TrainingRecipe(DictionaryConfig Config, TrainingOptions O
         if (counts && (k > features || (architecture == TopK && k != Math.Floor(k))))
         {
             throw new UsageException(
-                $"k is {settings.Show("k")} of {features} features.", architecture == TopK ? "Give an integer that is at most the number of features." : "Give at most their number.");
+                $"k is {settings.Show("k")} of {features} features.", architecture == TopK
+                    ? "Give an integer that is at most the number of features." : "Give at most their number.");
         }
 
         if (target > 0 && architecture is Gated or Pursuit)
         {
-            throw new UsageException($"A transcoder cannot be '{architecture}': no format keeps such.", "Give another architecture, or no target.");
+            throw new UsageException(
+                $"A transcoder cannot be '{architecture}': no format keeps such.", "Give another architecture, or no target.");
         }
 
         if (target == 0 && settings.Bool("skip"))
         {
-            throw new UsageException("A way around the features is for transcoders: an autoencoder would learn nothing else.", "Give a target.");
+            throw new UsageException(
+                "A way around the features is for transcoders: an autoencoder would learn nothing else.", "Give a target.");
         }
 
         var config = new DictionaryConfig
@@ -86,7 +89,12 @@ internal sealed record TrainingRecipe(DictionaryConfig Config, TrainingOptions O
         bool counts = architecture is TopK or BatchTopK or Matryoshka;
         return new(config with { CentersInput = !config.IsTranscoder, ScalesByDecoderNorm = counts }, new TrainingOptions
         {
-            Sparsity = architecture switch { JumpRelu => SparsityLoss.Count, Standard or Gated => SparsityLoss.Norm, _ => SparsityLoss.None },
+            Sparsity = architecture switch
+            {
+                JumpRelu => SparsityLoss.Count,
+                Standard or Gated => SparsityLoss.Norm,
+                _ => SparsityLoss.None
+            },
             SparsityCoefficient = 1,
             SparsityByDecoderNorm = architecture is Standard or Gated,
             TargetL0 = settings.Number("k"),
@@ -174,9 +182,10 @@ internal sealed record TrainingRecipe(DictionaryConfig Config, TrainingOptions O
     }
 
     /// <summary>
-    /// SAELens's losses with a better beginning, each part of which was measured (docs/dictionaries.md): directions near the data, a bias at
-    /// their geometric median, and where features are counted a k that falls to its value during the first half of the run, so that
-    /// all features learn before few are left to each row; and the rate that goes with it, which falls with the root of the features as sparsify's does.
+    /// SAELens's losses with a better beginning, each part of which was measured (docs/dictionaries.md): directions near the data, a bias
+    /// at their geometric median, and where features are counted a k that falls to its value during the first half of the run, so that
+    /// all features learn before few are left to each row; and the rate that goes with it, which falls with the root of the features as
+    /// sparsify's does.
     /// </summary>
     private static TrainingRecipe Interp(DictionaryConfig config, string architecture, TrainingSettings settings)
     {
@@ -208,7 +217,8 @@ internal sealed record TrainingRecipe(DictionaryConfig Config, TrainingOptions O
 
     private static int[] LevelsOf(TrainingSettings settings, int features)
     {
-        int[] levels = settings.Ints("levels") ?? [.. Enumerable.Range(0, 4).Select(halvings => features >> (3 - halvings)).Where(width => width > 0).Distinct()];
+        int[] levels = settings.Ints("levels")
+            ?? [.. Enumerable.Range(0, 4).Select(halvings => features >> (3 - halvings)).Where(width => width > 0).Distinct()];
         bool rises = levels.Zip(levels.Skip(1), (a, b) => a < b).All(yes => yes);
         return rises && levels[^1] == features ? levels
             : throw new UsageException($"levels are {settings.Show("levels")}; expected rising widths, the last one {features}.");
@@ -218,14 +228,18 @@ internal sealed record TrainingRecipe(DictionaryConfig Config, TrainingOptions O
     private TrainingRecipe With(TrainingSettings s)
     {
         LearningRate rate = Options.LearningRate;
-        AuxiliaryLoss revives = Options.Auxiliary != AuxiliaryLoss.None || s.OptionalNumber("auxiliary") is not > 0 ? Options.Auxiliary : AuxiliaryLoss.Signed;
+        AuxiliaryLoss revives = Options.Auxiliary != AuxiliaryLoss.None || s.OptionalNumber("auxiliary") is not > 0 ? Options.Auxiliary
+            : AuxiliaryLoss.Signed;
         double firstK = s.OptionalNumber("first_k") ?? Options.InitialK;
         int annealing = s.OptionalNumber("k_annealing") is { } part ? (int)(part * s.Int("steps")) : Options.KAnnealingSteps;
-        annealing = s.OptionalNumber("first_k") is not null && annealing == 0 && s.OptionalNumber("k_annealing") is null ? s.Int("steps") / 2 : annealing;
-        if (annealing > 0 && (firstK < Config.Rule.K || firstK > Config.Features || Config.Rule.Kind is not (ActivationKind.TopK or ActivationKind.BatchTopK)))
+        annealing = s.OptionalNumber("first_k") is not null && annealing == 0 && s.OptionalNumber("k_annealing") is null
+            ? s.Int("steps") / 2 : annealing;
+        if (annealing > 0 && (
+            firstK < Config.Rule.K || firstK > Config.Features
+                || Config.Rule.Kind is not (ActivationKind.TopK or ActivationKind.BatchTopK)))
         {
             throw new UsageException(
-                $"k cannot fall from {firstK} to {Config.Rule.K} in a dictionary of {Config.Features} features with the rule {Config.Rule.Kind}.",
+                $"k cannot fall from {firstK} to {Config.Rule.K} in a dictionary of {Config.Features} features with {Config.Rule.Kind}.",
                 "first_k is a larger k, of architectures that have one.");
         }
 

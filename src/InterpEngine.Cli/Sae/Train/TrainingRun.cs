@@ -111,7 +111,8 @@ internal sealed class TrainingRun : IDisposable
             if (!double.IsFinite(report.Loss))
             {
                 throw new DictionaryException(
-                    $"The loss is {report.Loss} after step {_trainer.StepCount}: training has diverged.", "Lower the rate, or give 'clip'.");
+                    $"The loss is {report.Loss} after step {_trainer.StepCount}: training has diverged.",
+                        "Lower the rate, or give 'clip'.");
             }
 
             means.Add(report);
@@ -163,7 +164,8 @@ internal sealed class TrainingRun : IDisposable
             return DictionaryEvaluator.Evaluate(_model, dictionary, EvaluationBatches(), null, cancellation);
         });
         FeatureDensities.Write(_folder.Path, evaluation.Use.Density);
-        return new TrainingSummary(_folder.Path, config.Features, _steps, seconds, log.Points.Count > 0 ? log.Points[^1] : null, evaluation);
+        return new TrainingSummary(
+            _folder.Path, config.Features, _steps, seconds, log.Points.Count > 0 ? log.Points[^1] : null, evaluation);
     }
 
     /// <summary>Of the model's own language, text that was not trained on.</summary>
@@ -232,8 +234,9 @@ internal sealed record TrainingSummary(
     /// <inheritdoc/>
     public override string ToString() => string.Create(
         CultureInfo.InvariantCulture,
-        $"{Features} features after {Steps} steps ({Seconds:0} s): explained variance {Evaluation.ExplainedVariance:0.0000}, L0 {Evaluation.L0:0.#}, "
-        + $"loss recovered {Evaluation.LossScore:0.0000}, {Evaluation.Use.Dead} features not active in {Evaluation.Tokens} tokens: {Folder}");
+        $"{Features} features after {Steps} steps ({Seconds:0} s): explained variance {Evaluation.ExplainedVariance:0.0000}, "
+        + $"L0 {Evaluation.L0:0.#}, loss recovered {Evaluation.LossScore:0.0000}, "
+        + $"{Evaluation.Use.Dead} features not active in {Evaluation.Tokens} tokens: {Folder}");
 
     /// <summary>As JSON.</summary>
     public void WriteTo(Utf8JsonWriter json)

@@ -74,7 +74,9 @@ internal sealed class TrainingSettings
     /// <summary>The given values as JSON.</summary>
     public byte[] ToJson()
     {
-        var json = new JsonObject(All.Keys.Where(_given.ContainsKey).Select(key => KeyValuePair.Create(key, (JsonNode?)JsonNode.Parse(_given[key].GetRawText()))));
+        var json = new JsonObject(
+            All.Keys.Where(_given.ContainsKey)
+                .Select(key => KeyValuePair.Create(key, (JsonNode?)JsonNode.Parse(_given[key].GetRawText()))));
         return JsonSerializer.SerializeToUtf8Bytes(json, s_indented);
     }
 
@@ -118,7 +120,8 @@ internal sealed class TrainingSettings
         return given;
     }
 
-    private static string Show(JsonElement value) => value.GetRawText().ReplaceLineEndings("") is { Length: > 60 } text ? text[..60] + "…" : value.GetRawText();
+    private static string Show(JsonElement value) => value.GetRawText().ReplaceLineEndings("") is { Length: > 60 } text ? text[..60] + "…"
+        : value.GetRawText();
 
     private static JsonElement Parse(string value)
     {
@@ -159,7 +162,8 @@ internal sealed class SettingSchema
     private SettingSchema(JsonElement schema)
     {
         _schema = schema;
-        _choices = schema.TryGetProperty("enum", out JsonElement choices) ? [.. choices.EnumerateArray().Select(choice => choice.GetString()!)] : null;
+        _choices = schema.TryGetProperty("enum", out JsonElement choices)
+            ? [.. choices.EnumerateArray().Select(choice => choice.GetString()!)] : null;
         _type = schema.TryGetProperty("type", out JsonElement type) ? type.GetString() : null;
         Default = schema.TryGetProperty("default", out JsonElement value) ? value : null;
     }
@@ -180,7 +184,8 @@ internal sealed class SettingSchema
     public static IReadOnlyDictionary<string, SettingSchema> ReadAll(string schema)
     {
         JsonElement root = JsonDocument.Parse(schema).RootElement;
-        return root.GetProperty("properties").EnumerateObject().ToDictionary(property => property.Name, property => new SettingSchema(property.Value));
+        return root.GetProperty("properties").EnumerateObject()
+            .ToDictionary(property => property.Name, property => new SettingSchema(property.Value));
     }
 
     /// <summary>What a value ought to be; null where it is that.</summary>
@@ -193,7 +198,8 @@ internal sealed class SettingSchema
                 "boolean" => value.ValueKind is JsonValueKind.True or JsonValueKind.False,
                 "integer" => value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out _) && InRange(value.GetDouble()),
                 "number" => value.ValueKind == JsonValueKind.Number && double.IsFinite(value.GetDouble()) && InRange(value.GetDouble()),
-                _ => value.ValueKind == JsonValueKind.Array && value.GetArrayLength() > 0 && value.EnumerateArray().All(item => Items.Expected(item) is null),
+                _ => value.ValueKind == JsonValueKind.Array && value.GetArrayLength() > 0
+                    && value.EnumerateArray().All(item => Items.Expected(item) is null),
             };
         return fits ? null : Phrase;
     }

@@ -18,7 +18,8 @@ internal sealed class TrainingView(Terminal terminal, TrainingLog log, int steps
 {
     private const int Width = 40;
     private const string Levels = "▁▂▃▄▅▆▇█";
-    private static readonly TimeSpan s_line = TimeSpan.FromSeconds(5), s_panel = TimeSpan.FromSeconds(0.2), s_page = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan s_line = TimeSpan.FromSeconds(5), s_panel = TimeSpan.FromSeconds(0.2),
+        s_page = TimeSpan.FromSeconds(2);
     private readonly long _begin = Stopwatch.GetTimestamp();
     private readonly int _first = log.Points.Count > 0 ? log.Points[^1].Step : 0;
     private long _shown = Stopwatch.GetTimestamp(), _written;
@@ -50,12 +51,13 @@ internal sealed class TrainingView(Terminal terminal, TrainingLog log, int steps
     /// <summary>The figures of a point on one line.</summary>
     public static string Line(TrainingPoint point, int steps, double secondsLeft) => string.Create(
         CultureInfo.InvariantCulture,
-        $"step {point.Step} of {steps}  loss {point.Loss:0.####}  explained {point.Explained:0.0000}  L0 {point.L0:0.#}  dead {point.Dead:0}  "
-        + $"{point.RowsPerSecond:N0} rows/s  {Time(secondsLeft)} left");
+        $"step {point.Step} of {steps}  loss {point.Loss:0.####}  explained {point.Explained:0.0000}  L0 {point.L0:0.#}  "
+        + $"dead {point.Dead:0}  {point.RowsPerSecond:N0} rows/s  {Time(secondsLeft)} left");
 
     private static string Time(double seconds) => seconds < 100
         ? string.Create(CultureInfo.InvariantCulture, $"{Math.Max(0, seconds):0} s")
-        : TimeSpan.FromSeconds(Math.Min(seconds, 1e8)).ToString(seconds < 86400 ? @"h\:mm\:ss" : @"d\.hh\:mm\:ss", CultureInfo.InvariantCulture);
+        : TimeSpan.FromSeconds(Math.Min(seconds, 1e8))
+            .ToString(seconds < 86400 ? @"h\:mm\:ss" : @"d\.hh\:mm\:ss", CultureInfo.InvariantCulture);
 
     private void Show(int step)
     {
@@ -87,7 +89,8 @@ internal sealed class TrainingView(Terminal terminal, TrainingLog log, int steps
 
     private Grid Panel(int step, double left)
     {
-        Grid grid = new Grid().AddColumn(new GridColumn().NoWrap()).AddColumn(new GridColumn().NoWrap().RightAligned()).AddColumn(new GridColumn().NoWrap());
+        Grid grid = new Grid().AddColumn(new GridColumn().NoWrap()).AddColumn(new GridColumn().NoWrap().RightAligned())
+            .AddColumn(new GridColumn().NoWrap());
         TrainingPoint now = log.Points[^1];
         int filled = (int)((long)step * Width / Math.Max(1, steps));
         grid.AddRow(
@@ -101,7 +104,8 @@ internal sealed class TrainingView(Terminal terminal, TrainingLog log, int steps
         return grid;
 
         void Add(string name, string value, Func<TrainingPoint, double> of) =>
-            grid.AddRow((IRenderable)new Text(name), new Text(value), new Text(Sparkline(log.Points, of), new Style(new Color(37, 99, 190))));
+            grid.AddRow((IRenderable)new Text(name), new Text(value),
+                new Text(Sparkline(log.Points, of), new Style(new Color(37, 99, 190))));
     }
 
     /// <summary>The course of a figure from its least to its largest value.</summary>

@@ -115,17 +115,18 @@ public sealed class ActivationEvaluator
 
     /// <summary>The means over the batches.</summary>
     /// <exception cref="DictionaryException">There was none.</exception>
-    public ActivationEvaluation Result() => _sums.Count == 0 ? throw new DictionaryException("There are no activations to evaluate on.") : new()
-    {
-        L2Loss = _sums.Average(sums => sums.ErrorNorm / sums.Rows),
-        L1Loss = _sums.Average(sums => sums.ActiveSum / sums.Rows),
-        L0 = _sums.Average(sums => sums.Active / sums.Rows),
-        Cosine = _sums.Average(sums => sums.Cosine / sums.Rows),
-        NormRatio = _sums.Average(sums => sums.NormRatio / sums.Rows),
-        VarianceExplained = _sums.Average(sums => sums.VarianceExplained),
-        RelativeReconstructionBias = _sums.Average(sums => sums.ReconstructionSquare / sums.Product),
-        AliveShare = 1 - (double)Use.Dead / _dictionary.Config.Features,
-    };
+    public ActivationEvaluation Result() => _sums.Count == 0 ? throw new DictionaryException("There are no activations to evaluate on.")
+        : new()
+        {
+            L2Loss = _sums.Average(sums => sums.ErrorNorm / sums.Rows),
+            L1Loss = _sums.Average(sums => sums.ActiveSum / sums.Rows),
+            L0 = _sums.Average(sums => sums.Active / sums.Rows),
+            Cosine = _sums.Average(sums => sums.Cosine / sums.Rows),
+            NormRatio = _sums.Average(sums => sums.NormRatio / sums.Rows),
+            VarianceExplained = _sums.Average(sums => sums.VarianceExplained),
+            RelativeReconstructionBias = _sums.Average(sums => sums.ReconstructionSquare / sums.Product),
+            AliveShare = 1 - (double)Use.Dead / _dictionary.Config.Features,
+        };
 }
 
 /// <summary>What a dictionary in the middle of a model costs, as dictionary_learning measures it: replaced at every position.</summary>

@@ -142,9 +142,12 @@ public sealed class DictionaryEvaluator
         bool[] untouched = [.. counted.Select(counts => !counts)];
         using RunResult clean = _model.Run(tokens, new RunOptions { Capture = HookSelection.Create(_reads, _writes) }, cancellation);
         Tensor x = clean.Cache[_reads], y = clean.Cache[_writes];
-        var splice = new Splice(_dictionary) { ReadsAt = _reads, WritesAt = _writes, InputScale = _options.InputScale, Untouched = untouched };
+        var splice = new Splice(
+            _dictionary)
+        { ReadsAt = _reads, WritesAt = _writes, InputScale = _options.InputScale, Untouched = untouched };
         using RunResult spliced = _model.Run(tokens, [splice], null, cancellation);
-        using RunResult ablated = _model.Run(tokens, new RunOptions { Hooks = [new Hook(_writes, (_, value) => Zeros(value))] }, cancellation);
+        using RunResult ablated = _model.Run(
+            tokens, new RunOptions { Hooks = [new Hook(_writes, (_, value) => Zeros(value))] }, cancellation);
         (SparseRows features, float[] reconstruction) = splice.Reconstruct(x, y);
         return new EvaluatedBatch(
             counted, y.ToArray<float>(), features, reconstruction, new PredictionShift(clean.Logits!, tokens, null),

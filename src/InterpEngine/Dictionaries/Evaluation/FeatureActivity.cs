@@ -64,7 +64,8 @@ public sealed class FeatureActivity
     /// <summary>How strong its activations were; null if it had none.</summary>
     public ActivationHistogram? Histogram(int feature) => _kept[feature]?.Histogram;
 
-    /// <summary>The tokens at which it was active, and the share of its summed activation that each has at least, the largest first.</summary>
+    /// <summary>The tokens at which it was active, and the share of its summed activation that each has at least, the largest
+    /// first.</summary>
     public IReadOnlyList<(int Token, double Share)> Tokens(int feature, int count) => _kept[feature]?.Tokens.Top(count) ?? [];
 
     private void Look(Rows rows, int sequence)

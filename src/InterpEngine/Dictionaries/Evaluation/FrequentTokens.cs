@@ -1,8 +1,8 @@
 namespace InterpEngine.Dictionaries;
 
 /// <summary>
-/// The tokens that weigh most in a long stream, in a bounded number of counters: a token that finds none free takes the lightest one over, with
-/// its weight as a possible error (SpaceSaving: Metwally, Agrawal and El Abbadi, 2005).
+/// The tokens that weigh most in a long stream, in a bounded number of counters: a token that finds none free takes the lightest one
+/// over, with its weight as a possible error (SpaceSaving: Metwally, Agrawal and El Abbadi, 2005).
 /// </summary>
 internal sealed class FrequentTokens
 {

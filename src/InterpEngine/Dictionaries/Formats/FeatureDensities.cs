@@ -4,8 +4,8 @@ using InterpEngine.Formats;
 namespace InterpEngine.Dictionaries.Formats;
 
 /// <summary>
-/// How often each feature is active, beside a dictionary's weights as SAELens keeps it: <c>sparsity.safetensors</c>, the logarithm to base 10
-/// of the density and 1e-10.
+/// How often each feature is active, beside a dictionary's weights as SAELens keeps it: <c>sparsity.safetensors</c>, the logarithm to
+/// base 10 of the density and 1e-10.
 /// </summary>
 public static class FeatureDensities
 {

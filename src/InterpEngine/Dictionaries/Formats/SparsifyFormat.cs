@@ -52,12 +52,15 @@ internal static class SparsifyFormat
         });
     }
 
-    /// <summary>Whether sparsify has such dictionaries and SAELens has not: transcoders and skip connections of the k largest, groups.</summary>
+    /// <summary>Whether sparsify has such dictionaries and SAELens has not: transcoders and skip connections of the k largest,
+    /// groups.</summary>
     public static bool Alone(DictionaryConfig config, DictionaryParameters parameters) =>
         (config.Rule.Kind == ActivationKind.GroupMax
             || (config.Rule.Kind == ActivationKind.TopK && (config.IsTranscoder || parameters.Skip is not null)))
-        && !config.Rule.KeepsNegative && !config.ScalesByDecoderNorm && !config.ScalesScores && config.Normalization == InputNormalization.None
-        && config.InputWidth == config.OutputWidth && config.CentersInput == !config.IsTranscoder && config.Layers == 1 && parameters.InputMean is null;
+        && !config.Rule.KeepsNegative && !config.ScalesByDecoderNorm && !config.ScalesScores
+            && config.Normalization == InputNormalization.None
+        && config.InputWidth == config.OutputWidth && config.CentersInput == !config.IsTranscoder && config.Layers == 1
+            && parameters.InputMean is null;
 
     /// <summary>Writes a dictionary.</summary>
     /// <exception cref="FileWriteException">The disk refused.</exception>
@@ -71,7 +74,8 @@ internal static class SparsifyFormat
             .. parameters.Skip is { } skip ? new[] { ("W_skip", skip, new long[] { d, d }) } : [],
         ];
         using var writer = new SafetensorsWriter(
-            Path.Combine(folder, WeightsName), tensors.Select(tensor => new SafetensorsDeclaration(tensor.Name, SafetensorsType.F32, tensor.Shape)));
+            Path.Combine(folder, WeightsName),
+                tensors.Select(tensor => new SafetensorsDeclaration(tensor.Name, SafetensorsType.F32, tensor.Shape)));
         foreach ((string name, float[] values, _) in tensors)
         {
             StoredWeights.Write(writer, name, values);

@@ -43,7 +43,8 @@ public sealed class ModelActivations : IActivationSource, IDisposable
     /// <param name="excluded">Tokens whose rows are left out: special ones.</param>
     /// <param name="target">The hook point of what a transcoder is to make of each row, or null.</param>
     public ModelActivations(
-        Model model, string point, IEnumerable<int[]> texts, int seed, int buffer = 1 << 15, int batch = 32, IEnumerable<int>? excluded = null,
+        Model model, string point, IEnumerable<int[]> texts, int seed, int buffer = 1 << 15, int batch = 32,
+            IEnumerable<int>? excluded = null,
         string? target = null)
     {
         ArgumentNullException.ThrowIfNull(model);
@@ -86,7 +87,8 @@ public sealed class ModelActivations : IActivationSource, IDisposable
             drawn[Width..].CopyTo(targets.AsSpan(i * TargetWidth));
         }
 
-        return (_model.Device.Upload<float>(rows, count, Width), TargetWidth == 0 ? null : _model.Device.Upload<float>(targets, count, TargetWidth));
+        return (_model.Device.Upload<float>(rows, count, Width), TargetWidth == 0 ? null
+            : _model.Device.Upload<float>(targets, count, TargetWidth));
     }
 
     /// <summary>Draws rows and forgets them, so that the next are those of a run that had got that far.</summary>

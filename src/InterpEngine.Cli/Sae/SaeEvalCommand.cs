@@ -72,7 +72,7 @@ internal static class SaeEvalCommand
         var terminal = Terminal.Of(parse);
         using Device device = CommonOptions.OpenDevice(parse, terminal);
         using SparseDictionary dictionary = DictionaryArgument.Load(parse, device);
-        (JsonObject json, FeatureUse use) = terminal.Busy("Evaluating", () => Evaluate(parse, dictionary, device, terminal, cancellation));
+        (JsonObject json, FeatureUse use) = Evaluate(parse, dictionary, device, terminal, cancellation);
         json["features"] = Features(use, dictionary);
         IReadOnlyList<(int Feature, float Cosine)[]> nearest = FeatureWeights.Nearest(dictionary, 1);
         json["similarity"] = Similarity(nearest);
@@ -110,65 +110,71 @@ internal static class SaeEvalCommand
         ParseResult parse, SparseDictionary dictionary, Device device, Terminal terminal, CancellationToken cancellation)
     {
         bool averaged = parse.GetValue(s_metrics) == DictionaryLearning;
-        if (s_input.Open(parse) is { } vectors)
+        using StoredVectors? vectors = s_input.Open(parse);
+        if (vectors is not null)
         {
-            using (vectors)
-            {
-                if (!averaged)
-                {
-                    throw new UsageException(
-                        "Without a model there are no SAELens measures.",
-                            "Give --metrics dictionary_learning, or texts and a model instead of --input.");
-                }
-
-                var stored = new ActivationEvaluator(dictionary);
-                foreach (Tensor rows in vectors.Batches(device, dictionary.Config, cancellation))
-                {
-                    using (rows)
-                    {
-                        stored.Add(rows);
-                    }
-                }
-
-                return (new JsonObject { [DictionaryLearning] = stored.Result().ToJson() }, stored.Use);
-            }
+            return averaged ? OfVectors(dictionary, vectors, terminal, cancellation) : throw new UsageException(
+                "Without a model there are no SAELens measures.",
+                "Give --metrics dictionary_learning, or texts and a model instead of --input.");
         }
 
         using Model model = SaeTexts.Open(parse, dictionary.Config, device, terminal, cancellation);
-        IEnumerable<TokenBatch> batches = SaeTexts.Batches(parse, model);
         if (averaged)
         {
-            return Average(parse, model, dictionary, batches, cancellation);
+            return Averaged(parse, model, dictionary, terminal, cancellation);
         }
 
-        DictionaryEvaluation result = DictionaryEvaluator.Evaluate(model, dictionary, batches, new EvaluationOptions
+        var evaluator = new DictionaryEvaluator(model, dictionary, new EvaluationOptions
         {
             Point = parse.GetValue(SaeTexts.Point),
             Target = parse.GetValue(s_target),
             IgnoredTokens = SaeTexts.Ignored(parse, model),
             InputScale = parse.GetValue(s_scale),
-        }, cancellation);
+        });
+        SaeTexts.Each(parse, model, terminal, "Evaluating", tokens => evaluator.Add(tokens, cancellation));
+        DictionaryEvaluation result = evaluator.Result();
         return (result.ToJson(), result.Use);
     }
 
-    private static (JsonObject Json, FeatureUse Use) Average(
-        ParseResult parse, Model model, SparseDictionary dictionary, IEnumerable<TokenBatch> batches, CancellationToken cancellation)
+    private static (JsonObject Json, FeatureUse Use) OfVectors(
+        SparseDictionary dictionary, StoredVectors vectors, Terminal terminal, CancellationToken cancellation)
+    {
+        var evaluator = new ActivationEvaluator(dictionary);
+        long all = vectors.Rows(dictionary.Config);
+        terminal.Progress("Evaluating", report =>
+        {
+            long done = 0;
+            foreach (Tensor rows in vectors.Batches(dictionary.Device, dictionary.Config, cancellation))
+            {
+                using (rows)
+                {
+                    evaluator.Add(rows);
+                    done += rows.Shape[0];
+                    report?.Report((double)done / all);
+                }
+            }
+
+            return done;
+        });
+        return (new JsonObject { [DictionaryLearning] = evaluator.Result().ToJson() }, evaluator.Use);
+    }
+
+    private static (JsonObject Json, FeatureUse Use) Averaged(
+        ParseResult parse, Model model, SparseDictionary dictionary, Terminal terminal, CancellationToken cancellation)
     {
         string? point = parse.GetValue(SaeTexts.Point);
         var site = new DictionarySite(model, dictionary, point);
         var evaluator = new ActivationEvaluator(dictionary);
         var losses = new List<RecoveredLoss>();
-        foreach (TokenBatch tokens in batches)
+        SaeTexts.Each(parse, model, terminal, "Evaluating", tokens =>
         {
             using RunResult run = model.Run(tokens, site.Options, cancellation);
             evaluator.Add(run.Cache[site.Reads[0]]);
             losses.Add(RecoveredLoss.Measure(model, dictionary, tokens, point));
-        }
-
+        });
         JsonObject json = evaluator.Result().ToJson();
-        (double original, double reconstructed, double zero) =
+        (json["loss_original"], json["loss_reconstructed"], json["loss_zero"]) =
             (losses.Average(loss => loss.Original), losses.Average(loss => loss.Reconstructed), losses.Average(loss => loss.Zero));
-        (json["loss_original"], json["loss_reconstructed"], json["loss_zero"]) = (original, reconstructed, zero);
         json["frac_recovered"] = losses.Average(loss => loss.Recovered);
         return (new JsonObject { [DictionaryLearning] = json }, evaluator.Use);
     }

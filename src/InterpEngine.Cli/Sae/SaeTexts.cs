@@ -107,8 +107,25 @@ internal static class SaeTexts
             ? TalesCorpus.Documents(seed)
             : throw new UsageException("Which texts?", "Give --text FILE: documents, one on each line, or .jsonl.");
 
-    /// <summary>The texts, some sequences at a time.</summary>
-    public static IEnumerable<TokenBatch> Batches(ParseResult parse, Model model)
+    /// <summary>Looks at the texts, some sequences at a time, while a bar shows how far.</summary>
+    public static void Each(ParseResult parse, Model model, Terminal terminal, string what, Action<TokenBatch> look)
+    {
+        int most = parse.GetValue(s_tokens);
+        terminal.Progress(what, report =>
+        {
+            long done = 0;
+            foreach (TokenBatch tokens in Batches(parse, model))
+            {
+                look(tokens);
+                done += tokens.Ids.Length;
+                report?.Report(most == 0 ? 0 : Math.Min(1, (double)done / most));
+            }
+
+            return done;
+        });
+    }
+
+    private static IEnumerable<TokenBatch> Batches(ParseResult parse, Model model)
     {
         string? file = parse.GetValue(Text);
         int context = Math.Min(parse.GetValue(s_context), model.Description.Context), tokens = parse.GetValue(s_tokens);

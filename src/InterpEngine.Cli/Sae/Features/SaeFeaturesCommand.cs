@@ -54,16 +54,11 @@ internal static class SaeFeaturesCommand
         int examples = parse.GetValue(s_examples);
         var activity = new FeatureActivity(dictionary.Config.Features, new() { Top = examples, Drawn = examples / 2 });
         IReadOnlySet<int> ignored = SaeTexts.Ignored(parse, model);
-        terminal.Busy("Looking", () =>
+        SaeTexts.Each(parse, model, terminal, "Looking", tokens =>
         {
-            foreach (TokenBatch tokens in SaeTexts.Batches(parse, model))
-            {
-                using RunResult run = model.Run(tokens, site.Options, cancellation);
-                using Encoding encoding = site.Encode(run.Cache);
-                activity.Add(tokens, encoding.Features, ignored);
-            }
-
-            return true;
+            using RunResult run = model.Run(tokens, site.Options, cancellation);
+            using Encoding encoding = site.Encode(run.Cache);
+            activity.Add(tokens, encoding.Features, ignored);
         });
         if (activity.Use.Tokens == 0)
         {

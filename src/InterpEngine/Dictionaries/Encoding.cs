@@ -86,8 +86,6 @@ public sealed class Encoding : IDisposable
 /// <summary>Rows as the encoder reads them: normalised and centred.</summary>
 internal sealed class NormalizedInput : IDisposable
 {
-    private const float LayerNormEpsilon = 1e-5f;
-
     private readonly SparseDictionary _dictionary;
     private readonly Tensor _input;
     private readonly Tensor _rows;
@@ -109,7 +107,7 @@ internal sealed class NormalizedInput : IDisposable
 
         (_dictionary, _input, Count) = (dictionary, x.Share(), checked((int)(x.Shape.Count / Math.Max(1, d))));
         DictionaryParameters parameters = dictionary.Parameters;
-        bool perRow = config.Normalization is InputNormalization.LayerNorm or InputNormalization.ConstantNorm;
+        bool perRow = RowNormalization.Has(config.Normalization);
         if (!perRow && !config.CentersInput && parameters.InputMean is null)
         {
             _rows = x.Reshape(Count, d);
@@ -124,7 +122,11 @@ internal sealed class NormalizedInput : IDisposable
             Span<float> v = values.AsSpan(row * d, d);
             if (perRow)
             {
-                NormalizeRow(v, row);
+                (float mean, _scales![row]) = RowNormalization.Apply(v, config.Normalization);
+                if (_means is not null)
+                {
+                    _means[row] = mean;
+                }
             }
 
             for (int i = 0; i < d; i++)
@@ -150,38 +152,5 @@ internal sealed class NormalizedInput : IDisposable
     {
         _input.Dispose();
         _rows.Dispose();
-    }
-
-    private void NormalizeRow(Span<float> v, int row)
-    {
-        double sum = 0, squares = 0;
-        foreach (float value in v)
-        {
-            sum += value;
-        }
-
-        double mean = _means is null ? 0 : sum / v.Length;
-        foreach (float value in v)
-        {
-            squares += (value - mean) * (value - mean);
-        }
-
-        double factor;
-        if (_means is null)
-        {
-            factor = Math.Sqrt(v.Length / squares);
-            _scales![row] = (float)(1 / factor);
-        }
-        else
-        {
-            double deviation = Math.Sqrt(squares / (v.Length - 1));
-            factor = 1 / (deviation + LayerNormEpsilon);
-            (_means[row], _scales![row]) = ((float)mean, (float)deviation);
-        }
-
-        foreach (ref float value in v)
-        {
-            value = (float)((value - mean) * factor);
-        }
     }
 }

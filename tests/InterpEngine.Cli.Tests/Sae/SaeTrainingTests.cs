@@ -3,6 +3,8 @@ using System.Text.Json;
 using InterpEngine.Cli.Sae.Train;
 using InterpEngine.Dictionaries;
 using InterpEngine.Dictionaries.Formats;
+using InterpEngine.Kernels;
+using InterpEngine.Models;
 using Xunit;
 
 namespace InterpEngine.Cli.Tests.Sae;
@@ -88,6 +90,38 @@ public sealed class SaeTrainingTests : IDisposable
         Assert.Equal(skip, parameters.Skip is not null);
         JsonElement eval = await CommandLine.Json("sae", "eval", sae, "--tokens", "1000", "--json");
         Assert.InRange(eval.GetProperty("reconstruction_quality").GetProperty("explained_variance").GetDouble(), -0.5, 1);
+    }
+
+    [Theory]
+    [InlineData("layer_norm", InputNormalization.LayerNorm)]
+    [InlineData("constant_norm", InputNormalization.ConstantNorm)]
+    public async Task Rows_are_normalised_in_training_as_in_use(string name, InputNormalization normalization)
+    {
+        string sae = PathOf("sae");
+        await CommandLine.Success(["sae", "train", "tales", "--out", sae, "--steps", "150", .. s_small, $"normalize={name}"]);
+        using Device device = Device.Cpu();
+        using Model model = Model.Load(Model.TalesPath, device);
+        using SparseDictionary dictionary = SparseDictionary.Load(sae, device);
+        Assert.Equal(normalization, dictionary.Config.Normalization);
+        var site = new DictionarySite(model, dictionary);
+        using RunResult run = model.Run(model.Tokenize(TalesCorpus.Documents(5).Take(20)), site.Options);
+        using Tensor decoded = dictionary.Reconstruct(run.Cache[site.Reads[0]]);
+        (float[] x, float[] y, int d) = (run.Cache[site.Reads[0]].ToArray<float>(), decoded.ToArray<float>(), site.Dictionary.Config.InputWidth);
+        double error = 0, spread = 0;
+        for (int at = 0; at < x.Length; at += d)
+        {
+            float[] row = x[at..(at + d)];
+            double mean = normalization == InputNormalization.LayerNorm ? row.Average(v => (double)v) : 0, squares = row.Sum(v => (v - mean) * (v - mean));
+            double scale = Math.Sqrt(squares / (normalization == InputNormalization.LayerNorm ? d - 1 : d));
+            if (scale > 0)
+            {
+                error += row.Select((v, i) => (v - y[at + i]) * (v - y[at + i])).Sum() / (scale * scale);
+                spread += squares / (scale * scale);
+            }
+        }
+
+        double explained = JsonDocument.Parse(File.ReadLines(Path.Combine(sae, TrainingLog.FileName)).Last()).RootElement.GetProperty("explained").GetDouble();
+        Assert.InRange(1 - error / spread, explained - 0.1, 1);
     }
 
     [Fact]

@@ -23,6 +23,7 @@ internal sealed class TrainingRun : IDisposable
     private readonly TrainingFolder _folder;
     private readonly ModelActivations _source;
     private readonly DictionaryTrainer _trainer;
+    private readonly InputNormalization _normalization;
     private readonly int _context, _batch, _steps;
     private readonly long _begin = Stopwatch.GetTimestamp();
 
@@ -45,6 +46,7 @@ internal sealed class TrainingRun : IDisposable
         try
         {
             var recipe = TrainingRecipe.Of(settings, _source.Width, _source.TargetWidth);
+            _normalization = recipe.Config.Normalization;
             recipe = recipe with { Config = recipe.Config with { HookName = point, HookNameOut = target, ModelName = name } };
             _trainer = new DictionaryTrainer(recipe.Config, Begin(recipe), recipe.Options, model.Device);
             if (folder.Resumes)
@@ -100,7 +102,7 @@ internal sealed class TrainingRun : IDisposable
         long begin = Stopwatch.GetTimestamp(), first = _trainer.StepCount;
         while (_trainer.StepCount < _steps && !cancellation.IsCancellationRequested)
         {
-            (Tensor x, Tensor? y) = _source.NextPair(_batch);
+            (Tensor x, Tensor? y) = Next(_batch);
             StepReport report;
             using (x)
             using (y)
@@ -184,7 +186,7 @@ internal sealed class TrainingRun : IDisposable
         parameters.Threshold?.AsSpan().Fill((float)recipe.Threshold);
         if (recipe.DataShare > 0 && !_folder.Resumes)
         {
-            (Tensor rows, Tensor? targets) = _source.NextPair(recipe.Config.Features);
+            (Tensor rows, Tensor? targets) = Next(recipe.Config.Features);
             using (rows)
             using (targets)
             {
@@ -202,6 +204,27 @@ internal sealed class TrainingRun : IDisposable
             Threshold = parameters.Threshold,
             Skip = new float[recipe.Config.InputWidth * recipe.Config.OutputWidth],
         };
+    }
+
+    /// <summary>The next rows as the dictionary will read them, with their targets; the loss is measured between these.</summary>
+    private (Tensor Rows, Tensor? Targets) Next(int count)
+    {
+        (Tensor rows, Tensor? targets) = _source.NextPair(count);
+        if (!RowNormalization.Has(_normalization))
+        {
+            return (rows, targets);
+        }
+
+        using (rows)
+        {
+            float[] values = rows.ToArray<float>();
+            for (int at = 0; at < values.Length; at += _source.Width)
+            {
+                RowNormalization.Apply(values.AsSpan(at, _source.Width), _normalization);
+            }
+
+            return (_model.Device.Upload<float>(values, count, _source.Width), targets);
+        }
     }
 
     /// <summary>The texts again and again.</summary>

@@ -189,19 +189,31 @@ internal sealed record TrainingRecipe(DictionaryConfig Config, TrainingOptions O
     /// </summary>
     private static TrainingRecipe Interp(DictionaryConfig config, string architecture, TrainingSettings settings)
     {
+        double k = settings.Number("k"), first = Math.Min(config.Features, Math.Max(k, Math.Min(8 * k, config.InputWidth / 2)));
+        int steps = settings.Int("steps");
         TrainingRecipe saeLens = SaeLens(config, architecture, settings);
-        double k = settings.Number("k"), first = Math.Max(k, Math.Min(8 * k, config.InputWidth / 2));
-        bool counts = architecture is TopK or BatchTopK or Matryoshka;
-        return saeLens with
+        TrainingRecipe near = saeLens with { DataShare = 0.8, Options = saeLens.Options with { Start = Start.GeometricMedian } };
+        if (architecture is TopK or BatchTopK or Matryoshka)
         {
-            DataShare = 0.8,
-            Options = saeLens.Options with
+            double rate = 2e-3 * Math.Sqrt(1024.0 / config.Features);
+            return near with
             {
-                Start = Start.GeometricMedian,
-                InitialK = counts ? Math.Min(first, config.Features) : 0,
-                KAnnealingSteps = counts ? settings.Int("steps") / 2 : 0,
-                LearningRate = saeLens.Options.LearningRate with { Rate = counts ? 2e-3 * Math.Sqrt(1024.0 / config.Features) : 1e-3 },
-            },
+                Options = near.Options with
+                {
+                    InitialK = first,
+                    KAnnealingSteps = steps / 2,
+                    LearningRate = near.Options.LearningRate with { Rate = rate },
+                },
+            };
+        }
+
+        // What sparsity counts is a share of the error: of rows of one size it is the same in every model.
+        bool sized = settings.Text("normalize") is null && architecture != Pursuit;
+        DictionaryConfig ofOneSize = sized ? near.Config with { Normalization = InputNormalization.LayerNorm } : near.Config;
+        return architecture != JumpRelu ? near with { Config = ofOneSize } : near with
+        {
+            Config = ofOneSize,
+            Options = near.Options with { Sparsity = SparsityLoss.MeanCountFromTarget, SparsityCoefficient = config.InputWidth / 12.0 },
         };
     }
 

@@ -263,7 +263,7 @@ public sealed partial class DictionaryTrainer
         int d = Config.InputWidth, output = Config.OutputWidth;
         using Weight x = _device.CreateWeight(batch.Rows, d);
         _device.Pack(x, new WeightBlock(batch.Input.Address, ElementType.F32, batch.Rows, d, d, 1));
-        float[] turned = Formats.StoredWeights.Transpose(HostSpan.Of<float>(gradient).ToArray(), batch.Rows, output);
+        float[] turned = Formats.StoredWeights.Transpose(gradient.ToArray<float>(), batch.Rows, output);
         using Tensor rows = _device.Upload<float>(turned, output, batch.Rows);
         _device.Run(new MatMul { X = rows, W = x, Scale = (float)factor, Out = _skip.Gradient });
     }
@@ -292,7 +292,8 @@ public sealed partial class DictionaryTrainer
     {
         using Tensor sums = _device.Allocate(ElementType.F32, _decoderBias.Columns);
         _device.Run(new ColumnStatistics { X = gradient, Sums = sums });
-        Span<float> bias = _decoderBias.Gradients, added = HostSpan.Of<float>(sums);
+        ReadOnlySpan<float> added = HostMemory.Read<float>(sums);
+        Span<float> bias = _decoderBias.Gradients;
         for (int i = 0; i < bias.Length; i++)
         {
             bias[i] += (float)(factor * added[i]);

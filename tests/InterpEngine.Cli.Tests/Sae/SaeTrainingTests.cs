@@ -127,10 +127,11 @@ public sealed class SaeTrainingTests : IDisposable
         Assert.Equal([4.0, 8.0], dictionaries.Select(one => Math.Round(one.GetProperty("l0").GetDouble())));
         Assert.Equal(File.ReadAllBytes(Path.Combine(alone, "sae_weights.safetensors")), File.ReadAllBytes(Path.Combine(sweep, "k-8", "sae_weights.safetensors")));
         Assert.Contains("\"k-4\"", File.ReadAllText(plot), StringComparison.Ordinal);
-        await CommandLine.Success(Train(sweep, "--sweep", "k=4,8", "--resume"));
+        await CommandLine.Success(Train(sweep, "--sweep", "k=8,4", "--resume"));
+        Assert.Contains("not of the run", await CommandLine.Failure(Train(sweep, "--sweep", "k=4,9", "--resume")), StringComparison.Ordinal);
         Assert.Contains("--sweep is 'k'", await CommandLine.Failure(Train(sweep, "--sweep", "k")), StringComparison.Ordinal);
         Assert.Contains("'steps' is the same", await CommandLine.Failure(Train(sweep, "--sweep", "steps=1,2")), StringComparison.Ordinal);
-        Assert.Contains("as None and as ExpectedAverage", await CommandLine.Failure(
+        Assert.Contains("as ExpectedAverage and as None", await CommandLine.Failure(
             Train(PathOf("x"), "--k", "8", "--sweep", "architecture=topk,standard")), StringComparison.Ordinal);
     }
 
@@ -166,6 +167,7 @@ public sealed class SaeTrainingTests : IDisposable
         Assert.InRange(summary.GetProperty("explained_variance").GetDouble(), 0.2, 1);
         Directory.CreateDirectory(parts);
         File.Copy(Path.Combine(whole, "checkpoint.safetensors"), Path.Combine(parts, "checkpoint.safetensors"));
+        File.Copy(Path.Combine(whole, "train.json"), Path.Combine(parts, "train.json"));
         await CommandLine.Success(Train(parts, "120", "--resume"));
         Assert.Equal(File.ReadAllBytes(Path.Combine(whole, "sae_weights.safetensors")), File.ReadAllBytes(Path.Combine(parts, "sae_weights.safetensors")));
     }

@@ -38,8 +38,13 @@ internal sealed class TrainingFolder(string path, string? run = null)
                     : "Give --overwrite to replace it, or another folder.");
         }
 
-        if (resume && checkpoint && File.Exists(In(SettingsName)))
+        if (resume && checkpoint)
         {
+            if (!File.Exists(In(SettingsName)))
+            {
+                throw new UsageException($"{path} is not of the run that was begun here.", "Go on with the same settings, or begin anew in another folder.");
+            }
+
             TrainingSettings before = TrainingSettings.Read(In(SettingsName), []);
             if (settings.DifferenceFrom(before) is { } key)
             {

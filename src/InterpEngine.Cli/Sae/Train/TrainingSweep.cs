@@ -1,3 +1,5 @@
+using System.Globalization;
+
 namespace InterpEngine.Cli.Sae.Train;
 
 /// <summary>Several values of some settings: the dictionaries that one run trains from the same rows.</summary>
@@ -18,7 +20,7 @@ internal static class TrainingSweep
     public static IEnumerable<(TrainingSettings Settings, TrainingFolder Folder)> Of(TrainingSettings settings, IReadOnlyList<string> sweeps, string folder)
     {
         IEnumerable<(TrainingSettings Settings, string Name)> all = [(settings, "")];
-        foreach (string sweep in sweeps)
+        foreach (string sweep in sweeps.Order(StringComparer.Ordinal))
         {
             string[] sides = sweep.Split('=', 2), values = sides.Length < 2 ? [] : sides[1].Split(',', StringSplitOptions.TrimEntries);
             if (values.Length == 0 || values.Contains("") || values.Distinct().Count() < values.Length)
@@ -33,7 +35,7 @@ internal static class TrainingSweep
             }
 
             all = [.. from one in all
-                from value in values
+                from value in Sorted(values)
                 select (one.Settings.With($"--sweep {key}", key, value), $"{one.Name}{(one.Name.Length > 0 ? "_" : "")}{key}-{Safe(value)}")];
         }
 
@@ -41,6 +43,10 @@ internal static class TrainingSweep
             ? (one.Settings, new TrainingFolder(folder))
             : (one.Settings, new TrainingFolder(Path.Combine(folder, one.Name), folder)));
     }
+
+    /// <summary>In an order of their own, so that a run is the same however it is asked for.</summary>
+    private static IEnumerable<string> Sorted(IEnumerable<string> values) => values.OrderBy(
+        value => double.TryParse(value, CultureInfo.InvariantCulture, out double number) ? number : double.PositiveInfinity).ThenBy(value => value, StringComparer.Ordinal);
 
     private static string Safe(string value) => string.Concat(value.Select(c => char.IsAsciiLetterOrDigit(c) || c is '.' or '-' ? c : '_'));
 }

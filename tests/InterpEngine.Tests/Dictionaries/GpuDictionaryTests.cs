@@ -72,6 +72,26 @@ public sealed class GpuDictionaryTests
         Assert.NotEqual(whole.Export().Decoder, first.Export().Decoder);
     }
 
+    /// <summary>The model computes rows on the same device while they are trained on.</summary>
+    [Fact]
+    public void Harvesting_beside_training_changes_nothing()
+    {
+        using Device device = TestDevices.Open(TestDevices.Simulated);
+        using Model model = Model.Load(Goldens.Folder("models", "gpt2"), device);
+        float[] Train(bool overlaps)
+        {
+            IEnumerable<int[]> texts = Enumerable.Range(0, 60).Select(text => Enumerable.Range(0, 9).Select(i => (text * 31 + i * 7) % 90).ToArray());
+            using var source = new ShuffledActivations(
+                new ModelActivations(model, "blocks.0.hook_resid_post", texts, batch: 3), device, seed: 1, buffer: 50, overlaps);
+            DictionaryConfig config = new() { InputWidth = source.Width, OutputWidth = source.Width, Features = 48, Rule = new(ActivationKind.TopK, 2) };
+            using var trainer = new DictionaryTrainer(config, Initialization.Random(config, 1), new TrainingOptions(), device);
+            new DictionaryTraining(source, 24, trainer).Run(5);
+            return trainer.Export().Decoder;
+        }
+
+        Assert.Equal(Train(overlaps: false), Train(overlaps: true));
+    }
+
     private sealed class NoRows : IActivationSource
     {
         public int Width => 12;

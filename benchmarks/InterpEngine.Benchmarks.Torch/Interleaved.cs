@@ -34,6 +34,25 @@ internal static class Interleaved
         return (Median(oursTimes), Median(theirsTimes));
     }
 
+    /// <summary>
+    /// Bytes that the machine could have read while ours ran once, by its bandwidth just before and after; the median of some rounds.
+    /// Bandwidth can change by a factor of two from one second to the next where others share the memory.
+    /// </summary>
+    public static double ReadableBytes(Action ours, Func<double> gigabytesPerSecond)
+    {
+        int calls = CallsInSample(ours);
+        List<double> readable = [];
+        double before = gigabytesPerSecond();
+        while (readable.Count < FewestRounds)
+        {
+            double time = Sample(ours, calls), after = gigabytesPerSecond();
+            readable.Add(time * Math.Max(before, after) * 1e9);
+            before = after;
+        }
+
+        return Median(readable);
+    }
+
     private static double Sample(Action action, int calls)
     {
         // The other side's threads may still be spinning for work, and its data fill the caches: a pause, and a call that does not count.

@@ -48,7 +48,8 @@ internal sealed class Session(double secondsEach, int threads) : IDisposable
 
         if (work.OfBandwidth is { } bandwidth)
         {
-            Add(new Result(work.Work, "read bandwidth", ours, bandwidth.Bytes / _bandwidth / 1e9, bandwidth.Bar));
+            double share = bandwidth.Bytes / Interleaved.ReadableBytes(work.Ours, Device.MeasureBandwidth);
+            Add(new Result(work.Work, "read bandwidth", ours, share * ours, bandwidth.Bar));
         }
     }
 

@@ -5,7 +5,6 @@
 // with V. Blocks and chunks change no bits: every sum runs over the keys in order, lanes counted from the
 // first real one.
 #include "attention_tile.h"
-#include "tile.h"
 
 namespace ik::IK_TARGET {
 namespace {
@@ -35,6 +34,16 @@ IK_INLINE void for_vectors(span s, F f) {
 
 IK_INLINE v16 choose(std::nullptr_t, v16 yes, v16) { return yes; }
 IK_INLINE v16 choose(m16 mask, v16 yes, v16 no) { return select(mask, yes, no); }
+
+// Up to 16 rows as a panel: to[k * 16 + r] = from[r * stride + k]. The lanes of missing rows are of no
+// meaning.
+void transpose_rows(const float* from, int64_t stride, int64_t rows, int64_t length, float* to) {
+  int64_t whole = length / 16 * 16;
+  for (int64_t k = 0; k < whole; k += 16) transpose(from + k, stride, rows, to + k * 16);
+  for (int64_t k = whole; k < length; k++) {
+    for (int64_t r = 0; r < 16; r++) to[k * 16 + r] = from[(r < rows ? r : rows - 1) * stride + k];
+  }
+}
 
 // Keys and values of one sequence.
 struct source {

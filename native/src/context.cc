@@ -134,7 +134,7 @@ void* ik_weight_allocate(int64_t bytes) {
 #if defined(__linux__)
   // Zero pages straight from the system; huge ones where the weight fills some, for the sake of the TLB.
   constexpr int64_t huge = 2 << 20;
-  bool large = bytes >= 2 * huge;
+  bool large = bytes >= huge;
   size_t length = static_cast<size_t>(bytes) + (large ? huge : 0);
   char* memory =
       static_cast<char*>(mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));

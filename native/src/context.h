@@ -2,7 +2,7 @@
 #pragma once
 
 #include "interp_kernels.h"
-#include "narrow.h"
+#include "product.h"
 #include "thread_pool.h"
 
 namespace ik {
@@ -21,15 +21,19 @@ struct kernel_table {
   // The same for products of BF16 numbers.
   double (*spend_bf16)(int64_t steps);
 
-  const narrow_product* bf16;
-  const narrow_product* int8;
+  const product_kind* f32;
+  const product_kind* bf16;
+  const product_kind* int8;
+
+  const product_kind& product(int32_t type) const { return *(type == IK_F32 ? f32 : type == IK_BF16 ? bf16 : int8); }
 };
 
 #define IK_DECLARE_TARGET(target)             \
   namespace target {                          \
   extern const kernel_table kernels;          \
-  extern const narrow_product bf16_product;   \
-  extern const narrow_product int8_product;   \
+  extern const product_kind f32_product;      \
+  extern const product_kind bf16_product;     \
+  extern const product_kind int8_product;     \
   double spend_bf16(int64_t steps);           \
   }
 IK_DECLARE_TARGET(scalar)

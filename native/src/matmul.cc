@@ -1,10 +1,9 @@
 // X·W with its epilogue.
+#include <atomic>
 #include <initializer_list>
 #include <numeric>
 
-#include "narrow.h"
 #include "tile.h"
-#include "weight.h"
 
 namespace ik::IK_TARGET {
 namespace {
@@ -54,128 +53,115 @@ void finish(const ik_matmul_args& a, float* acc, int64_t row, int64_t rows, int6
   });
 }
 
-// A left side is X in the form that its register tiles read: `tiles` of its rows, `steps` along k, of which
-// `stretch` are made at a time where there are several tiles, and run(), which adds the product of a tile and
-// some panels over some steps to acc[row][panel][16], which is zero before step 0.
+// What a task reads of X while panels pass by, so that it stays in the second-level cache: so many rows at
+// most, each block of which fetches the panels once more, and so many bytes.
+constexpr int64_t block_rows = 256, block_bytes = 3 << 18;
+constexpr int64_t scratch_bytes = 4 << 20;  // of X are prepared at a time
 
-// fp32: as it is, or, for more than one tile of rows, in panels of 16 rows, [panel][k][16], which a register
-// tile reads from front to back.
-struct f32_side {
-  static constexpr int64_t tiles_per_panel = 16 / max_tile_rows;
-  static constexpr int64_t block_tiles = 192 / max_tile_rows;
-  static constexpr int64_t largest = largest_tile;
-  static constexpr int64_t stretch = 256 / max_tile_panels;  // three panels: 16 KiB of a first-level cache
-
+// X, prepared for the register tiles of a type of weights: [part][unit][group][row of the unit]. Parts are so
+// many elements of k that a block of rows stays in the cache, and lies together in memory.
+struct left_side {
   const ik_matmul_args& a;
+  const product_kind& kind;
   row_tiles tiles;
-  float* panels = nullptr;  // null: as it is
+  int64_t unit;    // rows that lie together
+  int64_t skip;    // elements of the weight's group before a.inner_start, zeros in X
+  int64_t length;  // of k that the tiles go through
+  int64_t part;    // elements of k, whole stretches
+  int64_t padded;  // rows
+  char* data = nullptr;
 
-  explicit f32_side(const ik_matmul_args& args) : a(args), tiles(args.rows) {}
-
-  int64_t steps() const { return a.inner; }
-  int64_t row_bytes() const { return a.inner * 4; }
-  int64_t panels_of(int64_t rows) const { return tile_panels(rows); }
-  int64_t scratch() const {
-    return tiles.count > 1 ? divide_up(tiles.count, tiles_per_panel) * a.inner * 16 : 0;
+  left_side(const ik_matmul_args& args, const product_kind& product)
+      : a(args), kind(product), tiles(args.rows, product) {
+    unit = kind.unit_rows > 1 ? kind.unit_rows : tiles.height;
+    skip = a.inner_start % kind.weight_group;
+    length = divide_up(skip + a.inner, kind.weight_group) * kind.weight_group;
+    int64_t block_group = least(a.rows, block_rows) * kind.row_group_bytes;
+    part = most(1, block_bytes / block_group * kind.group / kind.stretch) * kind.stretch;
+    padded = divide_up(a.rows, unit) * unit;
   }
 
+  // Of a row, [0, k).
+  int64_t bytes(int64_t k) const { return divide_up(k, kind.group) * kind.row_group_bytes; }
+  int64_t group_stride() const { return unit * kind.row_group_bytes; }
+  int64_t scratch() const { return divide_up(padded * bytes(length), 4); }
+
+  // Row r at element k, which begins a group.
+  char* at(int64_t r, int64_t k) const {
+    int64_t begin = k / part * part, width = least(part, length - begin);
+    return data + padded * bytes(begin) + r / unit * unit * bytes(width) + r % unit * kind.row_group_bytes +
+           (k - begin) / kind.group * group_stride();
+  }
+  int64_t unit_stride(int64_t k) const { return unit * bytes(least(part, length - k / part * part)); }
+
   void prepare(ik_context& context, float* memory) {
-    if (tiles.count <= 1) return;
-    panels = memory;
-    parallel_for(context, divide_up(tiles.count, tiles_per_panel), a.rows * a.inner, [&](int64_t panel) {
-      int64_t row = tiles.begin(panel * tiles_per_panel);
-      int64_t end = tiles.begin(least(tiles.count, (panel + 1) * tiles_per_panel));
-      transpose_rows(IK_TARGET::row(a.x, row), a.x.stride, end - row, a.inner, panels + panel * a.inner * 16);
+    data = reinterpret_cast<char*>(memory);
+    int64_t units = padded / unit, parts = divide_up(length, part);
+    parallel_for(context, units * parts, a.rows * a.inner, [&](int64_t task) {
+      int64_t row = task / parts * unit, count = least(unit, a.rows - row), k = task % parts * part;
+      int64_t begin = most(0, k - skip), end = least(a.inner, k + part - skip);
+      ik_matrix from{IK_TARGET::row(a.x, row) + begin, a.x.stride};
+      kind.prepare(from, count, k == 0 ? skip : 0, end - begin, at(row, k), group_stride());
     });
   }
 
-  void run(const ik_weight& w, int64_t tile, int64_t k, int64_t count, int64_t panel, int64_t panel_count,
-           float* acc) const {
-    int64_t row = tiles.begin(tile), panel_stride = w.inner * 16;
-    const float* from = static_cast<const float*>(w.data) + panel * panel_stride + (a.inner_start + k) * 16;
-    product p{IK_TARGET::row(a.x, row) + k, a.x.stride, from, panel_stride, count};
-    if (panels != nullptr) {
-      int64_t side = tile / tiles_per_panel;
-      p.x = panels + (side * a.inner + k) * 16 + row - tiles.begin(side * tiles_per_panel);
-    }
-    int64_t height = tiles.begin(tile + 1) - row;
-    for (int64_t i = 0; k == 0 && i < height * panel_count; i++) store(acc + i * 16, zero());
-    find_tile(height, panel_count,
-              panels == nullptr ? tile_kind::plain : tile_kind::transposed)(p, acc);
+  int64_t panel_stride(const ik_weight& w) const {
+    return divide_up(w.inner, kind.weight_group) * kind.weight_group_bytes;
+  }
+
+  // Where element k of a panel lies.
+  const char* panel_at(const ik_weight& w, int64_t panel, int64_t k) const {
+    return static_cast<const char*>(w.data) + panel * panel_stride(w) +
+           (a.inner_start / kind.weight_group + k / kind.weight_group) * kind.weight_group_bytes;
   }
 };
 
-// BF16 and INT8: rows in groups of 32 along k.
-struct narrow_side {
-  static constexpr int64_t block_tiles = 24;
-  static constexpr int64_t largest = 32 * 2 * 16;
-  static constexpr int64_t stretch = 24;
-
-  const ik_matmul_args& a;
-  const narrow_product& product;
-  row_tiles tiles;
-  int64_t groups;
-  char* rows = nullptr;
-
-  narrow_side(const ik_matmul_args& args, const narrow_product& p)
-      : a(args), product(p), tiles(args.rows, p.most_rows, p.unit_rows),
-        groups(divide_up(args.inner_start % group_size + args.inner, group_size)) {}
-
-  int64_t steps() const { return groups; }
-  int64_t row_bytes() const { return groups * product.row_group_bytes; }
-  int64_t panels_of(int64_t height) const { return product.panels(height); }
-  int64_t scratch() const {
-    return divide_up(divide_up(a.rows, product.unit_rows) * product.unit_rows * row_bytes(), 4);
-  }
-
-  void prepare(ik_context& context, float* memory) {
-    rows = reinterpret_cast<char*>(memory);
-    int64_t unit = product.unit_rows;
-    for_rows(context, a.rows, a.inner, [&](int64_t from, int64_t to) {
-      for (int64_t r = from; r < to; r++) {
-        char* to = rows + r / unit * unit * row_bytes() + r % unit * product.row_group_bytes;
-        product.prepare(IK_TARGET::row(a.x, r), a.inner_start % group_size, a.inner, to,
-                        unit * product.row_group_bytes);
-      }
-    });
-  }
-
-  void run(const ik_weight& w, int64_t tile, int64_t group, int64_t count, int64_t panel, int64_t panel_count,
-           float* acc) const {
-    int64_t row = tiles.begin(tile), bytes = narrow_group_bytes(w.type);
-    int64_t panel_stride = divide_up(w.inner, group_size) * bytes;
-    product.tile(rows + row * row_bytes() + group * product.row_group_bytes * product.unit_rows,
-                 row_bytes() * product.unit_rows,
-                 static_cast<const char*>(w.data) + panel * panel_stride +
-                     (a.inner_start / group_size + group) * bytes,
-                 panel_stride, count, tiles.begin(tile + 1) - row, panel_count, group == 0, acc);
-  }
-};
-
-constexpr int64_t block_bytes = 3 << 19;     // of X, which stay in the second-level cache while panels pass by,
-constexpr int64_t block_rows = 128;          // but so many rows: each fetches the panels once more
-constexpr int64_t scratch_bytes = 16 << 20;  // of X are prepared at a time
-
-// One task: rows of tiles [tile, tile_end) times panels [panel, panel_end) of the output.
-template <class Side>
-void multiply(const ik_matmul_args& a, const Side& x, int64_t tile, int64_t tile_end, int64_t panel,
+// One task: rows of tiles [tile, tile_end) times panels [panel, panel_end) of the output. Between the parts
+// of X all sums wait in memory. A stretch of a few panels stays in the caches while all tiles pass by, each
+// of which asks for its share of the next stretch.
+bool multiply(const ik_matmul_args& a, const left_side& x, int64_t tile, int64_t tile_end, int64_t panel,
               int64_t panel_end) {
-  alignas(64) float acc[Side::block_tiles * Side::largest];
-  int64_t step = tile_end - tile > 1 ? Side::stretch : most(1, x.steps());
-  int64_t first = a.column_start / 16, widest = x.panels_of(x.tiles.tallest());
-  for (int64_t panels; panel < panel_end; panel += panels) {
-    panels = least(widest, panel_end - panel);
-    int64_t tile_floats = x.tiles.tallest() * panels * 16;
-    for (int64_t k = 0; k < most(1, x.steps()); k += step) {
-      for (int64_t t = tile; t < tile_end; t++) {
-        x.run(a.w, t, k, least(step, x.steps() - k), first + panel, panels, acc + (t - tile) * tile_floats);
+  const product_kind& kind = x.kind;
+  int64_t length = most(1, x.length), first = a.column_start / 16, count = tile_end - tile;
+  int64_t widest = kind.panels(x.tiles.height), rows = count * x.tiles.height;
+  int64_t step = count > 1 ? kind.stretch : x.part;
+  float* sums = thread_scratch(rows * (x.part < length ? panel_end - panel : widest) * 16);
+  if (sums == nullptr) return false;
+
+  product_tile t{};
+  t.group_stride = x.group_stride();
+  t.panel_stride = x.panel_stride(a.w);
+  int64_t group_bytes = kind.group / kind.weight_group * kind.weight_group_bytes;
+  t.next_lines = divide_up(divide_up(group_bytes, 64), count);
+  for (int64_t begin = 0; begin < length; begin += x.part) {
+    int64_t end = least(length, begin + x.part);
+    t.unit_stride = x.unit_stride(begin);
+    for (int64_t p = panel; p < panel_end; p += t.panels) {
+      t.panels = least(widest, panel_end - p);
+      float* of_panels = sums + (x.part < length ? p - panel : 0) * rows * 16;
+      for (int64_t k = begin; k < end; k += step) {
+        t.w = x.panel_at(a.w, first + p, k);
+        t.length = least(step, x.length - k);
+        t.first = k == 0;
+        const char* next = count == 1                 ? nullptr
+                           : k + step < end           ? x.panel_at(a.w, first + p, k + step)
+                           : p + t.panels < panel_end ? x.panel_at(a.w, first + p + t.panels, begin)
+                           : end < length             ? x.panel_at(a.w, first + panel, end)
+                                                      : nullptr;
+        int64_t groups = divide_up(t.length, kind.group), share = groups * t.next_lines * 64;
+        for (int64_t i = 0; i < count; i++) {
+          int64_t row = x.tiles.begin(tile + i);
+          t.rows = x.tiles.begin(tile + i + 1) - row;
+          t.x = x.at(row, k);
+          t.acc = of_panels + i * x.tiles.height * t.panels * 16;
+          t.next = next == nullptr || i * share >= groups * group_bytes ? nullptr : next + i * share;
+          kind.tile(t);
+          if (k + step >= length) finish(a, t.acc, row, t.rows, p * 16 - a.column_start % 16, t.panels);
+        }
       }
     }
-    for (int64_t t = tile; t < tile_end; t++) {
-      int64_t row = x.tiles.begin(t), rows = x.tiles.begin(t + 1) - row;
-      finish(a, acc + (t - tile) * tile_floats, row, rows, panel * 16 - a.column_start % 16, panels);
-    }
   }
+  return true;
 }
 
 // Rotates the heads of a task's output, which is still in the cache.
@@ -188,10 +174,9 @@ void rotate(const ik_matmul_args& a, int64_t row, int64_t row_end, int64_t panel
 }
 
 // A product whose x is prepared.
-template <class Side>
-void multiply_all(ik_context& context, const ik_matmul_args& a, const Side& x) {
+bool multiply_all(ik_context& context, const ik_matmul_args& a, const left_side& x) {
   // Panels of a task: whole register tiles, and whole heads where these are rotated.
-  int64_t group = x.panels_of(x.tiles.tallest()), wanted = 4 * context.pool.threads();
+  int64_t group = x.kind.panels(x.tiles.height), wanted = 4 * context.pool.threads();
   int64_t panels = divide_up(a.column_start % 16 + a.columns, 16);
   if (a.rotation.positions != nullptr) {
     int64_t heads = std::lcm<int64_t, int64_t>(16, a.rotation.head_size) / 16, both = std::lcm(group, heads);
@@ -200,21 +185,26 @@ void multiply_all(ik_context& context, const ik_matmul_args& a, const Side& x) {
 
   // Enough tasks for all threads; where panels are few, rows are divided further.
   int64_t groups = divide_up(panels, group);
-  int64_t block = most(block_bytes / most(1, x.row_bytes()), block_rows) / x.tiles.tallest();
-  block = most(1, least(least(block, Side::block_tiles), x.tiles.count));
+  int64_t block = divide_up(x.tiles.count, divide_up(x.tiles.count, block_rows / x.tiles.height));
   while (block > 1 && divide_up(x.tiles.count, block) * groups < wanted) block = divide_up(block, 2);
   int64_t blocks = divide_up(x.tiles.count, block);
-  int64_t step = group * most(1, least(8, blocks * groups / (2 * wanted)));
+  // Where X has several parts, each of them is read anew for every task: fewer, longer tasks then.
+  int64_t fewest = x.part < x.length ? wanted / 2 : 2 * wanted;
+  int64_t step = group * most(1, least(8, blocks * groups / fewest));
   int64_t steps = divide_up(panels, step);
   // Few rows wait for the weight's memory rather than for arithmetic: count its elements too.
   int64_t work = (a.rows + 16) * (a.columns + 16) * (a.inner + 16) / 16;
+  std::atomic<bool> failed{false};
   parallel_for(context, blocks * steps, work, [&](int64_t task) {
     int64_t tile = task / steps * block, tile_end = least(x.tiles.count, tile + block);
     int64_t panel = task % steps * step, panel_end = least(panels, panel + step);
-    multiply(a, x, tile, tile_end, panel, panel_end);
-    if (a.rotation.positions == nullptr) return;
-    rotate(a, x.tiles.begin(tile), x.tiles.begin(tile_end), panel, panel_end);
+    if (!multiply(a, x, tile, tile_end, panel, panel_end)) {
+      failed = true;
+    } else if (a.rotation.positions != nullptr) {
+      rotate(a, x.tiles.begin(tile), x.tiles.begin(tile_end), panel, panel_end);
+    }
   });
+  return !failed;
 }
 
 ik_matrix from_row(const ik_matrix& m, int64_t r) {
@@ -234,19 +224,17 @@ ik_matmul_args part_of(const ik_matmul_args& a, int64_t r, int64_t rows) {
 }
 
 // Rows [r, r + rows) of a product and of those that follow it, which share x.
-template <class Side, class... Args>
-ik_status multiply_rows(ik_context& context, const ik_matmul_args& a, int64_t r, int64_t rows,
-                        const Args&... args) {
+ik_status multiply_rows(ik_context& context, const ik_matmul_args& a, int64_t r, int64_t rows) {
   ik_matmul_args part = part_of(a, r, rows);
-  Side x(part, args...);
-  float* memory = thread_scratch(x.scratch());
+  left_side x(part, context.kernels.product(a.w.type));
+  float* memory = product_scratch(x.scratch());
   if (memory == nullptr && x.scratch() > 0) return IK_OUT_OF_MEMORY;
   x.prepare(context, memory);
-  multiply_all(context, part, x);
-  for (const ik_matmul_args* next = a.next; next != nullptr; next = next->next) {
-    multiply_all(context, part_of(*next, r, rows), x);
+  bool good = multiply_all(context, part, x);
+  for (const ik_matmul_args* next = a.next; good && next != nullptr; next = next->next) {
+    good = multiply_all(context, part_of(*next, r, rows), x);
   }
-  return IK_OK;
+  return good ? IK_OK : IK_OUT_OF_MEMORY;
 }
 
 }  // namespace
@@ -255,12 +243,9 @@ ik_status matmul(ik_context& context, const ik_matmul_args& a) {
   for (const ik_matmul_args* p = &a; p != nullptr; p = p->next) {
     if (p->rotation.positions != nullptr && !has_positions(p->rotation, a.rows)) return IK_INDEX_OUT_OF_RANGE;
   }
-  int64_t most_rows = most(512, scratch_bytes / 4 / most(1, a.inner));
+  int64_t most_rows = most(1, scratch_bytes / 4 / most(1, a.inner) / block_rows) * block_rows;
   for (int64_t r = 0; r < a.rows; r += most_rows) {
-    int64_t rows = least(most_rows, a.rows - r);
-    const narrow_product& narrow = a.w.type == IK_BF16 ? *context.kernels.bf16 : *context.kernels.int8;
-    ik_status status = a.w.type == IK_F32 ? multiply_rows<f32_side>(context, a, r, rows)
-                                          : multiply_rows<narrow_side>(context, a, r, rows, narrow);
+    ik_status status = multiply_rows(context, a, r, least(most_rows, a.rows - r));
     if (status != IK_OK) return status;
   }
   return IK_OK;

@@ -35,7 +35,7 @@ float read(const float* data, int64_t floats) {
 }
 
 #define IK_ENTRY(name) name,
-const kernel_table kernels = {IK_OPS(IK_ENTRY) spend_flops, read, spend_bf16, &bf16_product, &int8_product};
+const kernel_table kernels = {IK_OPS(IK_ENTRY) spend_flops, read, spend_bf16, &f32_product, &bf16_product, &int8_product};
 #undef IK_ENTRY
 
 }  // namespace ik::IK_TARGET

@@ -12,7 +12,8 @@ v16 widen(const char* from, int32_t type, int64_t count) {
   alignas(64) uint16_t half[16] = {};
   switch (type) {
     case IK_F32:
-      std::memcpy(out, from, count * 4);
+      // Of a known length it is one instruction.
+      count == 16 ? std::memcpy(out, from, 64) : std::memcpy(out, from, count * 4);
       break;
     case IK_F64:
       for (int64_t i = 0; i < count; i++) {

@@ -142,6 +142,11 @@ float* call_scratch(int64_t floats) {
   return memory.grow(floats);
 }
 
+float* product_scratch(int64_t floats) {
+  static thread_local scratch memory;
+  return memory.grow(floats);
+}
+
 int available_threads() {
   int count = static_cast<int>(std::thread::hardware_concurrency());
 #if defined(__linux__)

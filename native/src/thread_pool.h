@@ -53,6 +53,9 @@ float* thread_scratch(int64_t floats);
 // The same for the length of a whole op, whose tasks may use thread_scratch.
 float* call_scratch(int64_t floats);
 
+// The same for a product, which ops that have call_scratch of their own call.
+float* product_scratch(int64_t floats);
+
 // CPUs in this process's affinity mask, bounded by its control group's quota; at least 1.
 int available_threads();
 

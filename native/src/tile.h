@@ -3,11 +3,9 @@
 #pragma once
 
 #include "kernels.h"
+#include "product.h"
 
 namespace ik::IK_TARGET {
-
-constexpr int largest_tile =
-    max_tile_rows * max_tile_panels * 16 > 256 ? max_tile_rows* max_tile_panels * 16 : 256;
 
 // How many panels a tile with that many rows has at most: enough chains to hide the latency of an FMA, and
 // few enough registers.
@@ -36,44 +34,42 @@ static void with_shape(int64_t rows, int64_t panels, F f) {
   }
 }
 
-// One product: acc[r][p][lane] += Σ over k of x[r * x_stride + k] · w[k * 16 + p * panel_stride + lane].
-struct product {
-  const float* x;
-  int64_t x_stride;
-  const float* w;
-  int64_t panel_stride;
-  int64_t k;
-};
-
-using tile_function = void (*)(const product& t, float* acc);
-
-enum class tile_kind {
-  plain,
-  transposed,  // x is a panel too: x[r + k * 16]
-};
-
-// The tile for 1 ≤ rows ≤ max_tile_rows and 1 to tile_panels(rows) panels.
-tile_function find_tile(int64_t rows, int64_t panels, tile_kind kind);
-
-// Up to 16 rows as a panel: to[k * 16 + r] = from[r * stride + k]. The lanes of missing rows are of no
-// meaning.
-IK_INLINE void transpose_rows(const float* from, int64_t stride, int64_t rows, int64_t length, float* to) {
-  int64_t whole = length / 16 * 16;
-  for (int64_t k = 0; k < whole; k += 16) transpose(from + k, stride, rows, to + k * 16);
-  for (int64_t k = whole; k < length; k++) {
-    for (int64_t r = 0; r < 16; r++) to[k * 16 + r] = from[(r < rows ? r : rows - 1) * stride + k];
-  }
+// The sums of a tile at its beginning and at its end.
+template <int R, int P>
+IK_INLINE void load_sums(const product_tile& t, v16 (&c)[R][P]) {
+#pragma GCC unroll 32
+  for (int i = 0; i < R * P; i++) c[i / P][i % P] = t.first ? zero() : load(t.acc + i * 16);
 }
 
-// Rows cut into tiles of nearly the same height, of whole units where there are several.
+template <int R, int P>
+IK_INLINE void store_sums(const product_tile& t, const v16 (&c)[R][P]) {
+#pragma GCC unroll 32
+  for (int i = 0; i < R * P; i++) store(t.acc + i * 16, c[i / P][i % P]);
+}
+
+// Asks for what later tiles read of the panels while this one goes through a group, from `next` on; returns
+// what is next then.
+template <int P>
+IK_INLINE const char* prefetch_lines(const product_tile& t, const char* next) {
+  if (next == nullptr) return next;
+  for (int64_t i = 0; i < t.next_lines; i++, next += 64) {
+#pragma GCC unroll 4
+    for (int p = 0; p < P; p++) prefetch(reinterpret_cast<const float*>(next + p * t.panel_stride));
+  }
+  return next;
+}
+
+// Rows cut into tiles of one height, of whole units; the last may have fewer rows.
 struct row_tiles {
-  int64_t rows, count, unit;
+  int64_t rows, height, count;
 
-  explicit row_tiles(int64_t n, int64_t most_rows = max_tile_rows, int64_t unit_rows = 1)
-      : rows(n), count(divide_up(n, most_rows)), unit(unit_rows) {}
+  row_tiles(int64_t n, const product_kind& kind) : rows(n) {
+    int64_t units = divide_up(n, kind.unit_rows), tiles = most(1, divide_up(n, kind.most_rows));
+    height = most(1, divide_up(units, tiles)) * kind.unit_rows;
+    count = divide_up(n, height);
+  }
 
-  int64_t begin(int64_t tile) const { return least(rows, tile * divide_up(rows, unit) / count * unit); }
-  int64_t tallest() const { return least(rows, divide_up(divide_up(rows, unit), count) * unit); }
+  int64_t begin(int64_t tile) const { return least(rows, tile * height); }
 };
 
 }  // namespace ik::IK_TARGET

@@ -1,8 +1,8 @@
 // Register tiles of products with BF16 weights: fp32 sums of products of BF16 numbers, which are exact.
 //
-// Three ways, each with one order of summation for every shape: widened to fp32 and multiplied as fp32 is, one
-// chain along k (scalar, AVX2, AVX-512); by VDPBF16PS, pairs of k in one chain (AVX-512 BF16); by TDPBF16PS,
-// a chain each for even and odd k of a group of 32, whose sum joins the chain of groups (AMX).
+// Three ways, each with one order of summation for every shape: widened to fp32 and multiplied as fp32 is,
+// one chain along k (scalar, AVX2, AVX-512); by VDPBF16PS, pairs of k in one chain (AVX-512 BF16); by
+// TDPBF16PS, a chain each for even and odd k of a group of 32, whose sum joins the chain of groups (AMX).
 #include <bit>
 
 #include "tile.h"
@@ -23,13 +23,19 @@ using element = float;
 element narrow(float x) { return std::bit_cast<float>(round_bf16(x) << 16); }
 #endif
 
-void prepare(const float* x, int64_t start, int64_t length, char* to, int64_t group_stride) {
+void prepare(const ik_matrix& x, int64_t rows, int64_t start, int64_t length, char* to,
+             int64_t group_stride) {
   for (int64_t g = -start; g < length; g += group_size, to += group_stride) {
     element* out = reinterpret_cast<element*>(to);
-    if (g >= 0 && g + group_size <= length) {
-      for (int i = 0; i < group_size; i++) out[i] = narrow(x[g + i]);
-    } else {
-      for (int64_t i = 0; i < group_size; i++) out[i] = i < -g || i >= length - g ? element{} : narrow(x[g + i]);
+    bool whole = g >= 0 && g + group_size <= length;
+    for (int64_t r = 0; r < rows; r++, out += group_size) {
+      const float* from = row(x, r);
+      if (whole) {
+        for (int i = 0; i < group_size; i++) out[i] = narrow(from[g + i]);
+      } else {
+        for (int64_t i = 0; i < group_size; i++)
+          out[i] = i < -g || i >= length - g ? element{} : narrow(from[g + i]);
+      }
     }
   }
 }
@@ -43,8 +49,8 @@ struct alignas(64) tile_shapes {
   uint8_t rows[16] = {};
 };
 
-// For tiles with so many rows of X. Not by _tile_loadconfig, which tells the compiler of the first eight bytes
-// only.
+// For tiles with so many rows of X. Not by _tile_loadconfig, which tells the compiler of the first eight
+// bytes only.
 void configure(int64_t rows) {
   tile_shapes shapes;
   for (int t = 0; t < 8; t++) {
@@ -79,11 +85,12 @@ constexpr int64_t unit_group_bytes = unit_rows * group_size * 2;
 int64_t panels_of(int64_t rows) { return rows > 16 ? 2 : 4; }
 
 // 17 to 32 rows times 1 or 2 panels.
-void tall(const char* x, int64_t unit_stride, const char* w, int64_t panel_stride, int64_t groups,
-          int64_t panels, bool first, float* acc) {
-  float* lower = acc + 16 * panels * 16;
-  int64_t stride = panels * 64;
-  if (first) {
+void tall(const product_tile& t) {
+  const char *x = t.x, *w = t.w;
+  int64_t unit_stride = t.unit_stride, panel_stride = t.panel_stride, groups = t.length / group_size;
+  int64_t panels = t.panels, stride = panels * 64;
+  float *acc = t.acc, *lower = acc + 16 * panels * 16;
+  if (t.first) {
     zero_sums();
   } else {
     _tile_loadd(0, acc, stride);
@@ -128,9 +135,12 @@ void prefetch_group(const char* w) {
 
 // Up to 16 rows times up to 4 panels.
 template <int P>
-void low(const char* x, const char* w, int64_t panel_stride, int64_t groups, bool first, float* acc) {
+void low(const product_tile& t) {
   constexpr int64_t stride = P * 64;
-  if (first) {
+  const char *x = t.x, *w = t.w;
+  int64_t panel_stride = t.panel_stride, groups = t.length / group_size;
+  float* acc = t.acc;
+  if (t.first) {
     zero_sums();
   } else {
     _tile_loadd(0, acc, stride);
@@ -165,14 +175,13 @@ void low(const char* x, const char* w, int64_t panel_stride, int64_t groups, boo
   if constexpr (P > 3) _tile_stored(3, acc + 48, stride);
 }
 
-void tile(const char* x, int64_t unit_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t rows,
-          int64_t panels, bool first, float* acc) {
-  configure(rows);
-  if (rows > 16) {
-    tall(x, unit_stride, w, panel_stride, groups, panels, first, acc);
+void tile(const product_tile& t) {
+  configure(t.rows);
+  if (t.rows > 16) {
+    tall(t);
   } else {
-    auto f = panels == 1 ? low<1> : panels == 2 ? low<2> : panels == 3 ? low<3> : low<4>;
-    f(x, w, panel_stride, groups, first, acc);
+    auto f = t.panels == 1 ? low<1> : t.panels == 2 ? low<2> : t.panels == 3 ? low<3> : low<4>;
+    f(t);
   }
   _tile_release();  // Between calls no thread holds tile registers, which are 8 KiB at a context switch.
 }
@@ -210,58 +219,70 @@ double spend(int64_t steps) {
 constexpr int64_t most_rows = max_tile_rows, unit_rows = 1;
 int64_t panels_of(int64_t rows) { return tile_panels(rows); }
 
+constexpr int64_t row_bytes = group_size * sizeof(element);
+
+// Two steps of k.
 template <int R, int P>
-void narrow_tile(const char* x, int64_t unit_stride, const char* w, int64_t panel_stride, int64_t groups,
-                 bool first, float* acc) {
-  v16 c[R][P];
-#pragma GCC unroll 16
-  for (int i = 0; i < R * P; i++) c[i / P][i % P] = first ? zero() : load(acc + i * 16);
-  for (int64_t pair = 0; pair < groups * 16; pair++, x += 2 * sizeof(element), w += 64) {
+IK_INLINE void step(v16 (&c)[R][P], const char* x, const char* w, int64_t panel_stride) {
 #if defined(IK_TARGET_BF16)
-    __m512bh b[P];
+  __m512bh b[P];
 #pragma GCC unroll 4
-    for (int p = 0; p < P; p++) b[p] = (__m512bh)_mm512_loadu_si512(w + p * panel_stride);
+  for (int p = 0; p < P; p++) b[p] = (__m512bh)_mm512_loadu_si512(w + p * panel_stride);
 #pragma GCC unroll 16
-    for (int r = 0; r < R; r++) {
-      int32_t two;
-      std::memcpy(&two, x + r * unit_stride, 4);
-      __m512bh a = (__m512bh)_mm512_set1_epi32(two);
+  for (int r = 0; r < R; r++) {
+    int32_t two;
+    std::memcpy(&two, x + r * row_bytes, 4);
+    __m512bh a = (__m512bh)_mm512_set1_epi32(two);
 #pragma GCC unroll 4
-      for (int p = 0; p < P; p++) c[r][p].r = _mm512_dpbf16_ps(c[r][p].r, a, b[p]);
-    }
+    for (int p = 0; p < P; p++) c[r][p].r = _mm512_dpbf16_ps(c[r][p].r, a, b[p]);
+  }
 #else
 #pragma GCC unroll 2
-    for (int odd = 0; odd < 2; odd++) {
-      v16 b[P];
+  for (int odd = 0; odd < 2; odd++) {
+    v16 b[P];
 #pragma GCC unroll 4
-      for (int p = 0; p < P; p++) b[p] = odd ? odd_bf16(w + p * panel_stride) : even_bf16(w + p * panel_stride);
+    for (int p = 0; p < P; p++) b[p] = odd ? odd_bf16(w + p * panel_stride) : even_bf16(w + p * panel_stride);
 #pragma GCC unroll 16
-      for (int r = 0; r < R; r++) {
-        float one;
-        std::memcpy(&one, x + r * unit_stride + odd * 4, 4);
-        v16 a = splat(one);
+    for (int r = 0; r < R; r++) {
+      float one;
+      std::memcpy(&one, x + r * row_bytes + odd * 4, 4);
+      v16 a = splat(one);
 #pragma GCC unroll 4
-        for (int p = 0; p < P; p++) c[r][p] = fma(a, b[p], c[r][p]);
-      }
+      for (int p = 0; p < P; p++) c[r][p] = fma(a, b[p], c[r][p]);
     }
-#endif
   }
-#pragma GCC unroll 16
-  for (int i = 0; i < R * P; i++) store(acc + i * 16, c[i / P][i % P]);
+#endif
 }
 
-void tile(const char* x, int64_t unit_stride, const char* w, int64_t panel_stride, int64_t groups, int64_t rows,
-          int64_t panels, bool first, float* acc) {
-  with_shape<max_tile_rows, tile_panels>(rows, panels, [&]<int R, int P>() {
-    narrow_tile<R, P>(x, unit_stride, w, panel_stride, groups, first, acc);
-  });
+template <int R, int P>
+void multiply(const product_tile& t) {
+  v16 c[R][P];
+  load_sums(t, c);
+  const char *x = t.x, *w = t.w, *next = t.next;
+  int64_t panel_stride = t.panel_stride;
+  for (int64_t left = t.length; left > 0; left -= group_size, x += t.group_stride) {
+    next = prefetch_lines<P>(t, next);
+#pragma GCC unroll 4
+    for (int pair = 0; pair < group_size / 2; pair++, w += 64) {
+      step(c, x + pair * 2 * sizeof(element), w, panel_stride);
+    }
+  }
+  store_sums(t, c);
+}
+
+void tile(const product_tile& t) {
+  with_shape<max_tile_rows, tile_panels>(t.rows, t.panels, [&]<int R, int P>() { multiply<R, P>(t); });
 }
 
 #endif
 
 }  // namespace
 
-const narrow_product bf16_product = {group_size * sizeof(element), prepare, most_rows, unit_rows, panels_of, tile};
+const product_kind bf16_product = {group_size, group_size * sizeof(element),
+                                   group_size, bf16_group_bytes,
+                                   768,        most_rows,
+                                   unit_rows,  panels_of,
+                                   prepare,    tile};
 
 double spend_bf16(int64_t steps) { return spend(steps); }
 

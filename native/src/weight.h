@@ -5,7 +5,7 @@
 #include <bit>
 
 #include "kernels.h"
-#include "narrow.h"
+#include "product.h"
 
 namespace ik::IK_TARGET {
 

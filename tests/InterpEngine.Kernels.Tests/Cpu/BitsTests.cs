@@ -65,6 +65,28 @@ public sealed class BitsTests
         },
         iter: 10);
 
+    /// <summary>Many rows go along K in parts, a few at once.</summary>
+    [Fact]
+    public void Long_products()
+    {
+        const int rows = 131, columns = 50, innerStart = 5;
+        foreach ((ElementType type, int inner) in ((ElementType, int)[])[(ElementType.F32, 1101), (ElementType.BF16, 1700), (ElementType.I8, 3300)])
+        {
+            foreach (Device device in s_devices)
+            {
+                using var run = new OpRun(device, inner);
+                Weight weight = run.Weight(run.Values((inner + innerStart) * columns), inner + innerStart, columns, type);
+                Matrix x = run.Matrix(run.Values(rows * inner), rows, inner, Layout.Odd), all = Empty(run, rows, columns), one = Empty(run, 1, columns);
+                device.Run(new MatMul { X = x, W = weight, InnerStart = innerStart, Out = all });
+                foreach (int row in (int[])[0, 64, rows - 1])
+                {
+                    device.Run(new MatMul { X = x with { Offset = x.Offset + row * x.Stride, Rows = 1 }, W = weight, InnerStart = innerStart, Out = one });
+                    Assert.Equal(all.Tensor.ToArray<float>()[(row * columns)..((row + 1) * columns)], one.Tensor.ToArray<float>());
+                }
+            }
+        }
+    }
+
     [Fact]
     public void Transposed_products() => Gen.Select(Gen.Int[1, 20], Gen.Int[1, 120], Gen.Int[1, 120]).Sample(
         (rows, inner, columns) => SameBits(device =>

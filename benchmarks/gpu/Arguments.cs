@@ -7,8 +7,10 @@ namespace InterpEngine.Benchmarks.Gpu;
 /// <param name="Parts">What to run, in order.</param>
 /// <param name="Report">Where the report goes.</param>
 /// <param name="Python">The Python that may have torch.</param>
-/// <param name="Only">Measurements whose names contain this.</param>
-internal sealed record Arguments(int? DeviceIndex, IReadOnlyList<string> Parts, string Report, string Python, string Only)
+/// <param name="Only">Measurements whose names contain one of these, separated by |.</param>
+/// <param name="Setup">Setups of the device whose names contain this.</param>
+internal sealed record Arguments(
+    int? DeviceIndex, IReadOnlyList<string> Parts, string Report, string Python, string Only, string Setup)
 {
     private const string Usage = """
         interp-gpu: judges and measures InterpEngine on an NVIDIA GPU and writes one JSON report.
@@ -16,7 +18,8 @@ internal sealed record Arguments(int? DeviceIndex, IReadOnlyList<string> Parts, 
           --device cuda:N   which GPU (cuda:0)
           --simulate        the conformance suite's logic on ILGPU's simulator, on a machine without a GPU
           --parts A,B,…     conformance, goldens, benchmarks (all; with --simulate: conformance)
-          --only TEXT       of the benchmarks those whose names contain the text
+          --only A|B|…      of the benchmarks those whose names contain one of the texts
+          --setup TEXT      of the ways to compute (bf16, cuBLASLt; bf16, own products; fp32) those whose names contain the text
           --report FILE     where the report goes (gpu-report.json)
           --python COMMAND  a Python with torch, to compare with; left out where it has none (python3)
         """;
@@ -26,11 +29,13 @@ internal sealed record Arguments(int? DeviceIndex, IReadOnlyList<string> Parts, 
     /// <summary>The name under which the tests open the device.</summary>
     public string DeviceName => DeviceIndex is { } index ? $"cuda {index}" : "gpu simulated";
 
+    public bool Wants(string measurement) => Only.Split('|').Any(text => measurement.Contains(text, StringComparison.Ordinal));
+
     public static Arguments Parse(string[] args)
     {
         int? device = 0;
         string[]? parts = null;
-        string report = "gpu-report.json", python = "python3", only = "";
+        string report = "gpu-report.json", python = "python3", only = "", setup = "";
         for (int i = 0; i < args.Length; i++)
         {
             switch (args[i])
@@ -50,6 +55,9 @@ internal sealed record Arguments(int? DeviceIndex, IReadOnlyList<string> Parts, 
                     break;
                 case "--only":
                     only = Value();
+                    break;
+                case "--setup":
+                    setup = Value();
                     break;
                 case "--report":
                     report = Value();
@@ -72,7 +80,7 @@ internal sealed record Arguments(int? DeviceIndex, IReadOnlyList<string> Parts, 
 
         return device is null && parts.Contains("benchmarks")
             ? throw new CommandException("The simulator is not measured: it says nothing about a GPU's speed.")
-            : new Arguments(device, parts, report, python, only);
+            : new Arguments(device, parts, report, python, only, setup);
     }
 
     private static int Index(string name) =>

@@ -7,7 +7,7 @@ using InterpEngine.Models;
 
 namespace InterpEngine.Benchmarks.Gpu;
 
-/// <summary>Whole models with random BF16 weights: forward, looking at every residual, and generation.</summary>
+/// <summary>Whole models with random weights: forward, looking at every residual, and generation.</summary>
 internal sealed class ModelMeasurements(
     string name, IReadOnlyDictionary<string, object> settings, int batch, int length) : IDisposable
 {
@@ -35,7 +35,7 @@ internal sealed class ModelMeasurements(
         ["tie_word_embeddings"] = true,
     };
 
-    public IEnumerable<Measurement> On(Device device)
+    public IEnumerable<Measurement> On(Device device, ElementType weights)
     {
         JsonObject Torch(string kind) => new()
         {
@@ -45,15 +45,17 @@ internal sealed class ModelMeasurements(
             ["batch"] = batch,
             ["length"] = length,
             ["new_tokens"] = NewTokens,
+            ["type"] = weights == ElementType.BF16 ? "bfloat16" : "float32",
         };
-        string forward = $"{name} forward {batch}x{length}", generate = $"{name} generate {NewTokens}";
+        string kind = weights.ToString().ToLowerInvariant();
+        string forward = $"{name} {kind} forward {batch}x{length}", generate = $"{name} {kind} generate {NewTokens}";
         yield return new Measurement(
-            forward, Torch("forward"), 0, 0, owner => Forward(owner, device, HookSelection.None));
+            forward, Torch("forward"), 0, 0, owner => Forward(owner, device, weights, HookSelection.None));
         yield return new Measurement(
-            $"{forward}, all residuals", null, 0, 0, owner => Forward(owner, device, "blocks.*.hook_resid_post"));
-        yield return new Measurement(generate, Torch("generate"), 0, (double)NewTokens * WeightBytes(), owner =>
+            $"{forward}, all residuals", null, 0, 0, owner => Forward(owner, device, weights, "blocks.*.hook_resid_post"));
+        yield return new Measurement(generate, Torch("generate"), 0, (double)NewTokens * WeightElements() * weights.Size(), owner =>
         {
-            Model model = Load(owner, device);
+            Model model = Load(owner, device, weights);
             TokenBatch prompt = RandomCheckpoint.Tokens(model.Description.Vocabulary, 1, 16);
             var options = new GenerationOptions { MaxTokens = NewTokens, StopAtEnd = false };
             return () =>
@@ -75,18 +77,18 @@ internal sealed class ModelMeasurements(
         }
     }
 
-    /// <summary>What one token of a generation reads at least.</summary>
-    private long WeightBytes()
+    /// <summary>Elements that one token of a generation reads at least.</summary>
+    private long WeightElements()
     {
         ModelDescription description =
             ModelFamilies.Read(ConfigFile.Parse(JsonSerializer.SerializeToUtf8Bytes(settings), "config.json"));
-        return 2 * CheckpointSchema.Required(description, description.Layout.Prefixes[0]).Values
+        return CheckpointSchema.Required(description, description.Layout.Prefixes[0]).Values
             .Sum(shape => shape.Aggregate(1L, (product, axis) => product * axis));
     }
 
-    private Action Forward(Owner owner, Device device, HookSelection points)
+    private Action Forward(Owner owner, Device device, ElementType weights, HookSelection points)
     {
-        Model model = Load(owner, device);
+        Model model = Load(owner, device, weights);
         TokenBatch tokens = RandomCheckpoint.Tokens(model.Description.Vocabulary, batch, length);
         return () =>
         {
@@ -94,6 +96,6 @@ internal sealed class ModelMeasurements(
         };
     }
 
-    private Model Load(Owner owner, Device device) =>
-        owner.Own(Model.Load(Checkpoint.Folder, device, new LoadOptions { WeightType = ElementType.BF16 }));
+    private Model Load(Owner owner, Device device, ElementType weights) =>
+        owner.Own(Model.Load(Checkpoint.Folder, device, new LoadOptions { WeightType = weights }));
 }

@@ -20,7 +20,7 @@ internal static class OpMeasurements
             Tensor from = owner.Own(Random(device, 32768, 4096)), to = owner.Own(device.Allocate(ElementType.F32, 32768, 4096));
             return () => device.Run(new Copy { From = from, To = to });
         });
-        yield return new Measurement($"rms norm {rows}x{width}", null, 0, 2 * bytes, owner =>
+        yield return new Measurement($"rms norm {rows}x{width}", Sizes("rms_norm", sizes), 0, 2 * bytes, owner =>
         {
             Tensor x = owner.Own(Random(device, rows, width)), to = owner.Own(device.Allocate(ElementType.F32, rows, width));
             Tensor gain = owner.Own(Random(device, width));
@@ -46,36 +46,33 @@ internal static class OpMeasurements
         });
     }
 
-    public static IEnumerable<Measurement> Products(Device device)
+    public static IEnumerable<Measurement> Products(Device device, ElementType type)
     {
         (int, int)[] shapes = [(768, 3072), (2048, 2048), (2048, 8192), (8192, 2048), (4096, 14336)];
-        foreach (ElementType type in (ElementType[])[ElementType.BF16, ElementType.F32])
+        foreach ((int inner, int columns) in shapes)
         {
-            foreach ((int inner, int columns) in shapes)
+            foreach (int rows in (int[])[1, 16, 512, 4096])
             {
-                foreach (int rows in (int[])[1, 16, 512, 4096])
-                {
-                    string kind = type == ElementType.BF16 ? "linear_bf16" : "linear_fp32";
-                    yield return new Measurement(
-                        $"product {type} {rows}x{inner}x{columns}".ToLowerInvariant(),
-                        Sizes(kind, ("rows", rows), ("inner", inner), ("columns", columns)),
-                        2.0 * rows * inner * columns, (double)type.Size() * inner * columns + 4.0 * rows * (inner + columns),
-                        owner => Product(owner, device, type, rows, inner, columns));
-                }
+                string kind = type == ElementType.BF16 ? "linear_bf16" : "linear_fp32";
+                yield return new Measurement(
+                    $"product {type} {rows}x{inner}x{columns}".ToLowerInvariant(),
+                    Sizes(kind, ("rows", rows), ("inner", inner), ("columns", columns)),
+                    2.0 * rows * inner * columns, (double)type.Size() * inner * columns + (4.0 * columns + type.Size() * inner) * rows,
+                    owner => Product(owner, device, type, rows, inner, columns));
             }
         }
     }
 
-    public static IEnumerable<Measurement> Attention(Device device)
+    public static IEnumerable<Measurement> Attention(Device device, ElementType type)
     {
         foreach (int size in (int[])[64, 128])
         {
-            foreach (int length in (int[])[2048, 4096, 8192])
+            foreach (int length in (int[])[512, 2048, 4096, 8192])
             {
                 int heads = 2048 / size, kvHeads = heads / 4;
                 yield return new Measurement(
-                    $"attention {length} tokens, {heads} heads of {size}, {kvHeads} shared",
-                    Sizes("sdpa_bf16", ("length", length), ("heads", heads), ("kv_heads", kvHeads), ("size", size)),
+                    $"attention {type.ToString().ToLowerInvariant()} {length} tokens, {heads} heads of {size}, {kvHeads} shared",
+                    Sizes(type == ElementType.BF16 ? "sdpa_bf16" : "sdpa_fp32", ("length", length), ("heads", heads), ("kv_heads", kvHeads), ("size", size)),
                     2.0 * length * length * heads * size, 0, owner => // half of all pairs are seen
                     {
                         Tensor q = owner.Own(Random(device, 1, length, heads, size));
@@ -101,6 +98,14 @@ internal static class OpMeasurements
     private static Action Product(Owner owner, Device device, ElementType type, int rows, int inner, int columns)
     {
         Tensor x = owner.Own(Random(device, rows, inner)), result = owner.Own(device.Allocate(ElementType.F32, rows, columns));
+        if (type == ElementType.BF16)
+        {
+            // As the forward pass hands it over, and as torch has it.
+            Tensor narrow = owner.Own(device.Allocate(ElementType.BF16, rows, inner));
+            device.Run(new Copy { From = x, To = narrow });
+            x = narrow;
+        }
+
 
         // One and few rows are bound by memory: no weight may be in a cache when its turn comes.
         long bytes = (long)type.Size() * inner * columns;

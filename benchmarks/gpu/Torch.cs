@@ -46,12 +46,15 @@ internal static class Torch
         {
             if (times[result!["name"]!.GetValue<string>()] is JsonObject time)
             {
-                double seconds = result["seconds"]!.GetValue<double>();
                 foreach ((string key, JsonNode? theirs) in time)
                 {
                     result[$"torch_{key}"] = theirs!.GetValue<double>();
                     string ratio = key.Replace("seconds", "ratio", StringComparison.Ordinal);
-                    result[$"torch_{ratio}"] = Math.Round(theirs.GetValue<double>() / seconds, 3);
+                    JsonNode? ours = result[key == "recorded_seconds" ? key : "seconds"];
+                    if (ours is not null)
+                    {
+                        result[$"torch_{ratio}"] = Math.Round(theirs.GetValue<double>() / ours.GetValue<double>(), 3);
+                    }
                 }
             }
         }

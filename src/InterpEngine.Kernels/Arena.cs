@@ -5,14 +5,17 @@ namespace InterpEngine.Kernels;
 /// </summary>
 public sealed class Arena
 {
+    /// <summary>Where this thread's buffers come from, if not from what all share.</summary>
+    [ThreadStatic]
+    private static Pool? s_ofThread;
+
     private readonly Lock _lock = new();
-    private readonly Dictionary<long, Stack<nint>> _free = [];
+    private readonly Pool _shared;
     private long _live;
     private long _peak;
     private long _reserved;
-    private bool _closed;
 
-    internal Arena(Device device) => Device = device;
+    internal Arena(Device device) => (Device, _shared) = (device, new Pool(this));
 
     /// <summary>The device whose memory this is.</summary>
     public Device Device { get; }
@@ -49,24 +52,43 @@ public sealed class Arena
     {
         lock (_lock)
         {
-            foreach ((long size, Stack<nint> addresses) in _free)
-            {
-                while (addresses.TryPop(out nint address))
-                {
-                    Device.FreeMemory(address, size);
-                    _reserved -= size;
-                }
-            }
+            Trim(_shared);
         }
     }
 
     /// <summary>Gives unused buffers back now and the others as soon as they are returned.</summary>
-    internal void Close()
+    internal void Close() => Close(_shared);
+
+    /// <summary>Lets a body's buffers come from a pool of their own and go back there, so that no other work gets any of them until the
+    /// pool is closed. The body stays on this thread.</summary>
+    internal Pool Isolate(Action body)
+    {
+        Pool? outer = s_ofThread;
+        var pool = new Pool(this);
+        s_ofThread = pool;
+        try
+        {
+            body();
+            return pool;
+        }
+        catch
+        {
+            Close(pool);
+            throw;
+        }
+        finally
+        {
+            s_ofThread = outer;
+        }
+    }
+
+    /// <summary>Gives a pool's unused buffers back now and the others as soon as they are returned.</summary>
+    internal void Close(Pool pool)
     {
         lock (_lock)
         {
-            _closed = true;
-            Trim();
+            pool.IsClosed = true;
+            Trim(pool);
         }
     }
 
@@ -75,7 +97,8 @@ public sealed class Arena
         long size = SizeClass(bytes);
         lock (_lock)
         {
-            if (!_free.TryGetValue(size, out Stack<nint>? addresses) || !addresses.TryPop(out nint address))
+            Pool pool = s_ofThread is { } own && own.Arena == this ? own : _shared;
+            if (!pool.Free.TryGetValue(size, out Stack<nint>? addresses) || !addresses.TryPop(out nint address))
             {
                 address = Device.AllocateMemory(size);
                 _reserved += size;
@@ -83,28 +106,40 @@ public sealed class Arena
 
             _live += size;
             _peak = Math.Max(_peak, _live);
-            return new MemoryBlock(this, address, size);
+            return new MemoryBlock(pool, address, size);
         }
     }
 
-    internal void Return(nint address, long size)
+    internal void Return(Pool pool, nint address, long size)
     {
         lock (_lock)
         {
             _live -= size;
-            if (_closed)
+            if (pool.IsClosed)
             {
                 Device.FreeMemory(address, size);
                 _reserved -= size;
                 return;
             }
 
-            if (!_free.TryGetValue(size, out Stack<nint>? addresses))
+            if (!pool.Free.TryGetValue(size, out Stack<nint>? addresses))
             {
-                _free[size] = addresses = new Stack<nint>();
+                pool.Free[size] = addresses = new Stack<nint>();
             }
 
             addresses.Push(address);
+        }
+    }
+
+    private void Trim(Pool pool)
+    {
+        foreach ((long size, Stack<nint> addresses) in pool.Free)
+        {
+            while (addresses.TryPop(out nint address))
+            {
+                Device.FreeMemory(address, size);
+                _reserved -= size;
+            }
         }
     }
 
@@ -121,14 +156,25 @@ public sealed class Arena
     }
 }
 
+/// <summary>Buffers of an arena that wait to be used again, by size.</summary>
+internal sealed class Pool(Arena arena)
+{
+    public Arena Arena => arena;
+
+    public Dictionary<long, Stack<nint>> Free { get; } = [];
+
+    /// <summary>Whether buffers go back to the device instead.</summary>
+    public bool IsClosed { get; set; }
+}
+
 /// <summary>One buffer of an arena, shared by the tensors on it. A block that nobody disposed goes back when it is collected.</summary>
-internal sealed class MemoryBlock(Arena arena, nint address, long size)
+internal sealed class MemoryBlock(Pool pool, nint address, long size)
 {
     private int _references = 1;
 
-    ~MemoryBlock() => arena.Return(address, size);
+    ~MemoryBlock() => pool.Arena.Return(pool, address, size);
 
-    public Arena Arena => arena;
+    public Arena Arena => pool.Arena;
 
     public long Address => address;
 
@@ -141,7 +187,7 @@ internal sealed class MemoryBlock(Arena arena, nint address, long size)
 #pragma warning disable CA1816 // A count of references is not IDisposable: Release is its Dispose.
             GC.SuppressFinalize(this);
 #pragma warning restore CA1816
-            arena.Return(address, size);
+            pool.Arena.Return(pool, address, size);
         }
     }
 }

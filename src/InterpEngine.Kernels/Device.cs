@@ -82,12 +82,14 @@ public abstract partial class Device : IDisposable
     /// <summary>Copies a block of a checkpoint's matrix into a weight, converting and reordering it on the way.</summary>
     public abstract void Pack(Weight weight, in WeightBlock block);
 
-    /// <summary>Runs a body of ops that reads nothing back. A GPU may record them and launch them together.</summary>
-    public virtual void RunAsGraph(Action body)
-    {
-        ArgumentNullException.ThrowIfNull(body);
-        body();
-    }
+    /// <summary>Whether <see cref="Record"/> is worth its while: launching ops takes longer than short ones run.</summary>
+    public virtual bool LikesRecordings => false;
+
+    /// <summary>Records ops that will be done again and again with another input.</summary>
+    /// <param name="input">I32: filled before each run.</param>
+    /// <param name="body">The ops. It reads nothing back, and returns outputs, which the recording takes over. A device may call it once, or
+    /// for every run.</param>
+    public virtual Recording Record(Tensor input, Func<Tensor[]> body) => new BodyRecording(input, body);
 
     /// <summary>Marks what was asked for until now. Results of it can be read through the mark, by another thread too, without waiting for
     /// what is asked for later (<see cref="Tensor.CopyTo{T}(Span{T}, DeviceMark)"/>).</summary>

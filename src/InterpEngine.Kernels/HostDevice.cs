@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using InterpEngine.Kernels.Reference;
 
 namespace InterpEngine.Kernels;
 
@@ -45,5 +46,58 @@ public abstract unsafe class HostDevice : Device
         }
 
         GC.KeepAlive(source);
+    }
+
+    /// <inheritdoc/>
+    protected override void Execute(in Append op)
+    {
+        int at = *(int*)op.At.Address;
+        if (at < 0 || at > op.Capacity - op.Tokens)
+        {
+            throw new ArgumentException($"Append: {op.Tokens} tokens do not fit at {at} of {op.Capacity}.");
+        }
+
+        Append(op.Keys, op.KeyCache, at);
+        Append(op.Values, op.ValueCache, at);
+    }
+
+    private void Append(Tensor from, Tensor to, int at)
+    {
+        int width = Kernels.Append.Width(from), tokens = from.Shape[1] * width;
+        Run(new Copy
+        {
+            From = new Matrix(from, 0, from.Shape[0], tokens, tokens),
+            To = new Matrix(to, (long)at * width, to.Shape[0], tokens, (long)to.Shape[1] * width),
+        });
+    }
+
+    private protected override Attention Counted(in Attention op) =>
+        op.KeyCount is null ? op : op with { Keys = *(int*)op.KeyCount.Address, KeyCount = null };
+
+    private protected override void Convert(in Copy op)
+    {
+        bool fromNarrow = op.From.Tensor.Type == ElementType.BF16, toNarrow = op.To.Tensor.Type == ElementType.BF16;
+        for (int row = 0; row < op.To.Rows; row++)
+        {
+            nint from = op.From.Address + (nint)(row * op.From.Stride * op.From.Tensor.Type.Size());
+            nint to = op.To.Address + (nint)(row * op.To.Stride * op.To.Tensor.Type.Size());
+            for (int i = 0; i < op.To.Columns; i++)
+            {
+                uint bits = fromNarrow
+                    ? (uint)((ushort*)from)[i] << 16
+                    : BitConverter.SingleToUInt32Bits(LowPrecision.RoundToBFloat16(((float*)from)[i]));
+                if (toNarrow)
+                {
+                    ((ushort*)to)[i] = (ushort)(bits >> 16);
+                }
+                else
+                {
+                    ((float*)to)[i] = BitConverter.UInt32BitsToSingle(bits);
+                }
+            }
+        }
+
+        GC.KeepAlive(op.From.Tensor);
+        GC.KeepAlive(op.To.Tensor);
     }
 }

@@ -1,6 +1,6 @@
 namespace InterpEngine.Kernels;
 
-/// <summary>Rows of an F32 tensor as an op sees them: row r begins <c>Offset + r × Stride</c> elements into the tensor.</summary>
+/// <summary>Rows of an F32 tensor, or where an op says so of a BF16 one, as an op sees them: row r begins <c>Offset + r × Stride</c> elements into the tensor.</summary>
 /// <param name="Tensor">The memory.</param>
 /// <param name="Offset">Elements before the first row.</param>
 /// <param name="Rows">How many rows.</param>
@@ -18,14 +18,17 @@ public readonly record struct Matrix(Tensor Tensor, long Offset, int Rows, int C
         return new(tensor, 0, checked((int)tensor.Shape.Rows), tensor.Shape.Columns, tensor.Shape.Columns);
     }
 
+    /// <summary>Some of the columns.</summary>
+    internal Matrix Slice(int firstColumn, int columns) => this with { Offset = Offset + firstColumn, Columns = columns };
+
     /// <summary>Address of the first row.</summary>
     public nint Address => Tensor.Address + (nint)(Offset * Tensor.Type.Size());
 
-    internal void Check(string op, string name, int rows, int columns)
+    internal void Check(string op, string name, int rows, int columns, bool orNarrow = false)
     {
-        if (Tensor.Type != ElementType.F32)
+        if (Tensor.Type != ElementType.F32 && !(orNarrow && Tensor.Type == ElementType.BF16))
         {
-            throw new ArgumentException($"{op}: {name} is {Tensor.Type}; expected F32.");
+            throw new ArgumentException($"{op}: {name} is {Tensor.Type}; expected F32{(orNarrow ? " or BF16" : "")}.");
         }
 
         if (Rows != rows || Columns != columns)

@@ -24,8 +24,4 @@ public sealed record CudaOptions
     /// among the values may reach queries up to 63 tokens earlier, and an intervention on scores or pattern continues in
     /// fp32.</summary>
     public bool Bf16Attention { get; init; }
-
-    /// <summary>Whether runs without callbacks are recorded and launched as CUDA graphs, which is faster where kernels are short,
-    /// as in generation. The device must then be used by one thread at a time.</summary>
-    public bool Graphs { get; init; }
 }

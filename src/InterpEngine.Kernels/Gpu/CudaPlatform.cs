@@ -1,4 +1,5 @@
 using ILGPU;
+using ILGPU.Runtime;
 using ILGPU.Runtime.Cuda;
 using InterpEngine.Kernels.Gpu.Copies;
 using InterpEngine.Kernels.Gpu.Graphs;
@@ -9,10 +10,14 @@ namespace InterpEngine.Kernels.Gpu;
 internal sealed unsafe class CudaPlatform : GpuPlatform
 {
     private static readonly CudaAPI s_api = CudaAPI.CurrentAPI;
+
+    /// <summary>What this thread records, if it does.</summary>
+    [ThreadStatic]
+    private static Session? s_recorded;
+
     private readonly Lock _opening = new();
-    private Staging? _staging;
+    private GraphApi? _graphs;
     private CopyStream? _copies;
-    private bool _isRecording;
 
     private CudaPlatform(Context context, CudaDevice device)
         : base(context, device.CreateCudaAccelerator(context), KernelCache.OfUser()) =>
@@ -40,21 +45,46 @@ internal sealed unsafe class CudaPlatform : GpuPlatform
         }
     }
 
-    /// <summary>Runs a body that records what is queued on the stream. Nothing can be read meanwhile.</summary>
-    public void Record(Action body)
+    /// <summary>The stream of what this thread records, else the one that all share.</summary>
+    public override AcceleratorStream Stream => Recorded?.Stream ?? base.Stream;
+
+    private Session? Recorded => s_recorded is { } session && session.Platform == this ? session : null;
+
+    public Staging CreateStaging() => new(AllocateLocked, address => s_api.FreeHostMemory(address));
+
+    /// <summary>Records what a body queues, on a stream of its own: other threads go on queueing. Nothing can be read meanwhile.</summary>
+    public StreamGraph Record(Staging staging, Action body)
     {
-        Synchronize(); // the last recording's copies are done
-        _staging ??= new Staging(AllocateLocked, address => s_api.FreeHostMemory(address));
-        _staging.Reset();
-        _isRecording = true;
+        Accelerator.Bind();
+        lock (_opening)
+        {
+            _graphs ??= new GraphApi(CudaDriver.Function);
+        }
+
+        using AcceleratorStream stream = Accelerator.CreateStream();
+        Session? outer = s_recorded;
+        s_recorded = new Session(this, stream, staging);
         try
         {
-            body();
+            return new StreamGraph(_graphs, ((CudaStream)stream).StreamPtr, Check, body);
         }
         finally
         {
-            _isRecording = false;
+            s_recorded = outer;
         }
+    }
+
+    public void Launch(StreamGraph graph)
+    {
+        Accelerator.Bind();
+        graph.Launch(StreamHandle);
+    }
+
+    /// <summary>Copies between page-locked and device memory, in the stream's order.</summary>
+    public void Copy(nint source, nint destination, long bytes)
+    {
+        Accelerator.Bind();
+        Check(bytes == 0 ? CudaError.CUDA_SUCCESS : s_api.MemcpyAsync(destination, source, (nint)bytes, Stream));
     }
 
     /// <summary>The driver's handle of the stream.</summary>
@@ -93,9 +123,9 @@ internal sealed unsafe class CudaPlatform : GpuPlatform
     public override void Write(ReadOnlySpan<byte> source, nint destination)
     {
         Accelerator.Bind();
-        if (_isRecording && !source.IsEmpty)
+        if (Recorded is { } recorded && !source.IsEmpty)
         {
-            Check(s_api.MemcpyAsync(destination, _staging!.Copy(source), source.Length, Stream));
+            Copy(recorded.Staging.Copy(source), destination, source.Length);
             return;
         }
 
@@ -108,7 +138,7 @@ internal sealed unsafe class CudaPlatform : GpuPlatform
 
     public override void Read(nint source, Span<byte> destination)
     {
-        if (_isRecording)
+        if (Recorded is not null)
         {
             throw new InvalidOperationException("Nothing can be read from a GPU while its work is recorded as a graph.");
         }
@@ -148,7 +178,6 @@ internal sealed unsafe class CudaPlatform : GpuPlatform
     {
         Accelerator.Bind();
         _copies?.Dispose();
-        _staging?.Dispose();
         base.Dispose();
     }
 
@@ -162,6 +191,9 @@ internal sealed unsafe class CudaPlatform : GpuPlatform
                 "What is on the GPU is lost; make the device anew. If it happens again, look at the driver's log (nvidia-smi, dmesg).");
         }
     }
+
+    /// <summary>What a thread records.</summary>
+    private sealed record Session(CudaPlatform Platform, AcceleratorStream Stream, Staging Staging);
 
     private nint AllocateLocked(long bytes)
     {

@@ -20,11 +20,17 @@ public sealed partial class GpuDevice
 
         GpuWeight weight = Own(op.W);
         ObjectDisposedException.ThrowIf(weight.Address == 0, weight);
-        int inner = op.X.Columns, columns = op.Out.Columns;
-        if (op.Out.Rows > 0 && columns > 0)
+        if (op.Out.Rows > 0 && op.Out.Columns > 0)
         {
-            MatMul o = op;
-            Products.First(product => product.Accepts(weight, inner, columns, o.InnerStart, o.ColumnStart)).Run(in op, weight);
+            IProduct product = ProductOf(in op, weight);
+            if (!product.TakesNarrow && (IsNarrow(op.X) || IsNarrow(op.Out)))
+            {
+                MultiplyWide(in op);
+            }
+            else
+            {
+                product.Run(in op, weight);
+            }
         }
 
         if (op.Rotation is not null)
@@ -33,6 +39,104 @@ public sealed partial class GpuDevice
         }
 
         Finish(in op);
+    }
+
+    /// <inheritdoc/>
+    protected override void Execute(ReadOnlySpan<MatMul> products)
+    {
+        if (products.Length > 1 && products[0].Out.Rows > 0 && Together(products))
+        {
+            Rotate(products);
+            foreach (ref readonly MatMul op in products)
+            {
+                Finish(in op);
+            }
+        }
+        else
+        {
+            base.Execute(products);
+        }
+    }
+
+    /// <summary>Rotations after products, neighbours with equal tables two at a time: queries and keys.</summary>
+    private void Rotate(ReadOnlySpan<MatMul> products)
+    {
+        for (int i = 0; i < products.Length; i++)
+        {
+            if (products[i].Rotation is not { } rotation)
+            {
+                continue;
+            }
+
+            bool pair = i + 1 < products.Length && products[i + 1].Rotation == rotation
+                && products[i + 1].Out.Tensor.Shape[^1] == products[i].Out.Tensor.Shape[^1];
+            Rotate(products[i].Rotary, pair ? products[i + 1].Rotary : null);
+            i += pair ? 1 : 0;
+        }
+    }
+
+    /// <summary>Whether all went to one way of making products, which had one for them together.</summary>
+    private bool Together(ReadOnlySpan<MatMul> products)
+    {
+        IProduct? way = null;
+        foreach (ref readonly MatMul op in products)
+        {
+            if (op.Scale != 1 || op.SoftCap > 0 || op.Out.Columns == 0)
+            {
+                return false;
+            }
+
+            IProduct product = ProductOf(in op, Own(op.W));
+            if (product != (way ??= product) || (!product.TakesNarrow && (IsNarrow(op.X) || IsNarrow(op.Out))))
+            {
+                return false;
+            }
+        }
+
+        return way!.Run(products);
+    }
+
+    /// <summary>The way that a product goes.</summary>
+    private IProduct ProductOf(in MatMul op, GpuWeight weight)
+    {
+        foreach (IProduct product in Products)
+        {
+            if (product.Accepts(weight, op.X.Columns, op.Out.Columns, op.InnerStart, op.ColumnStart))
+            {
+                return product;
+            }
+        }
+
+        throw new InvalidOperationException("The last way of making products takes everything.");
+    }
+
+    /// <inheritdoc/>
+    public override ElementType OperandType(Weight weight) =>
+        Own(weight).Type == ElementType.BF16 && Products[0].TakesNarrow ? ElementType.BF16 : ElementType.F32;
+
+    /// <inheritdoc/>
+    public override int ColumnsAtOnce(int rows) => _platform.ColumnsAtOnce(rows);
+
+    private protected override bool KeepsNarrow => true;
+
+    private static bool IsNarrow(in Matrix matrix) => matrix.Tensor.Type == ElementType.BF16;
+
+    /// <summary>A product whose way knows fp32 alone.</summary>
+    private void MultiplyWide(in MatMul op)
+    {
+        using Tensor? x = IsNarrow(op.X) ? Allocate(ElementType.F32, op.X.Rows, op.X.Columns) : null;
+        using Tensor? output = IsNarrow(op.Out) ? Allocate(ElementType.F32, op.Out.Rows, op.Out.Columns) : null;
+        if (x is not null)
+        {
+            Execute(new Copy { From = op.X, To = x });
+        }
+
+        Matrix wideX = x is null ? op.X : Matrix.From(x), wideOut = output is null ? op.Out : Matrix.From(output);
+        Execute(op with { X = wideX, Out = wideOut, Rotation = null });
+        if (output is not null)
+        {
+            Execute(new Copy { From = output, To = op.Out });
+        }
     }
 
     /// <summary>Scales and caps after the product, which by its contract changes no bit: few models ask for either.</summary>

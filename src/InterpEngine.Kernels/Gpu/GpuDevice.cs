@@ -58,6 +58,16 @@ public sealed partial class GpuDevice : Device
     }
 
     /// <inheritdoc/>
+    public override bool LikesRecordings => true;
+
+    /// <inheritdoc/>
+    public override Recording Record(Tensor input, Func<Tensor[]> body)
+    {
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
+        return _platform is CudaPlatform cuda ? new Graphs.GraphRecording(this, cuda, input, body) : base.Record(input, body);
+    }
+
+    /// <inheritdoc/>
     public override DeviceMark Mark()
     {
         ObjectDisposedException.ThrowIf(IsDisposed, this);
@@ -129,6 +139,37 @@ public sealed partial class GpuDevice : Device
         return _platform.View<float>(matrix.Address, empty ? 0 : (matrix.Rows - 1) * matrix.Stride + matrix.Columns);
     }
 
+    /// <summary>A matrix that may be BF16: one of the two views, the other being empty.</summary>
+    internal (ArrayView<float> Wide, ArrayView<ushort> Narrow) Views(in Matrix matrix)
+    {
+        if (matrix.Tensor.Type != ElementType.BF16)
+        {
+            return (View(in matrix), default);
+        }
+
+        Own(matrix.Tensor);
+        bool empty = matrix.Rows == 0 || matrix.Columns == 0;
+        return (default, _platform.View<ushort>(matrix.Address, empty ? 0 : (matrix.Rows - 1) * matrix.Stride + matrix.Columns));
+    }
+
+    /// <summary>Whether all matrices that are given lie so that four neighbours can be read and written at once.</summary>
+    internal static bool IsAligned(int columns, params ReadOnlySpan<Matrix?> matrices)
+    {
+        foreach (Matrix? matrix in matrices)
+        {
+            if (matrix is { } given && (given.Address % (4 * given.Tensor.Type.Size()) != 0 || given.Stride % 4 != 0))
+            {
+                return false;
+            }
+        }
+
+        return columns % 4 == 0;
+    }
+
+    /// <summary>The same for vectors.</summary>
+    internal static bool AreAligned(Tensor? first, Tensor? second = null) =>
+        first?.Address % 16 is null or 0 && second?.Address % 16 is null or 0;
+
     /// <summary>A matrix, or an empty view where it is not given.</summary>
     internal ArrayView<float> ViewOrEmpty(in Matrix? matrix) => matrix is { } given ? View(in given) : default;
 
@@ -147,7 +188,6 @@ public sealed partial class GpuDevice : Device
     {
         base.Dispose(disposing);
         _platform.Free(_faults, sizeof(int));
-        _graph?.Dispose();
         foreach (IProduct product in Products)
         {
             product.Dispose();
@@ -203,10 +243,19 @@ public sealed partial class GpuDevice : Device
         _indexed = false;
         Span<int> fault = [0];
         _platform.Read(_faults, System.Runtime.InteropServices.MemoryMarshal.AsBytes(fault));
-        if (fault[0] != 0)
+        ReportFault(fault[0]);
+    }
+
+    /// <summary>Where an op's number lies that met a bad index.</summary>
+    internal nint FaultAddress => _faults;
+
+    /// <summary>Throws if there was a fault, and forgets it.</summary>
+    internal void ReportFault(int fault)
+    {
+        if (fault != 0)
         {
             _platform.Clear(_faults, sizeof(int));
-            throw new ArgumentException($"{(IndexedOp)fault[0]}: an index lies past the end of its table.");
+            throw new ArgumentException($"{(IndexedOp)fault}: an index lies past the end of its table or cache.");
         }
     }
 }

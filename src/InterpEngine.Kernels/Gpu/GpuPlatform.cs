@@ -26,7 +26,20 @@ internal abstract class GpuPlatform : IDisposable
 
     public Accelerator Accelerator { get; }
 
-    public AcceleratorStream Stream { get; }
+    /// <summary>Bytes that one op writes to read them again soon: an L2 cache of 40 MiB (A100) or 50 (H100) keeps them.</summary>
+    public virtual long CachedBytes => 32 << 20;
+
+    /// <summary>How many columns of an fp32 matrix one op writes for the next: half of <see cref="CachedBytes"/>, since the ops' other
+    /// operands have the rest, and whole tiles of products, which are at most 256 wide.</summary>
+    public virtual int ColumnsAtOnce(int rows)
+    {
+        const int tile = 256;
+        long columns = CachedBytes / 2 / sizeof(float) / Math.Max(1, rows);
+        return (int)Math.Clamp(columns / tile * tile, tile, int.MaxValue / tile * tile);
+    }
+
+    /// <summary>Where work is queued.</summary>
+    public virtual AcceleratorStream Stream { get; }
 
     public KernelFactory Kernels { get; }
 

@@ -9,6 +9,13 @@ internal interface IProduct : IDisposable
     /// </summary>
     bool Accepts(GpuWeight weight, int inner, int columns, int innerStart, int columnStart);
 
+    /// <summary>Whether X and Out may be BF16.</summary>
+    bool TakesNarrow { get; }
+
     /// <summary>Computes an op that it accepts and that has elements.</summary>
     void Run(in MatMul op, GpuWeight weight);
+
+    /// <summary>Computes ops of one X that it accepts, with the bits of one after the other, if it has a way of its own for them.</summary>
+    /// <returns>False where it has none; nothing is computed then.</returns>
+    bool Run(ReadOnlySpan<MatMul> products) => false;
 }

@@ -1,6 +1,6 @@
 namespace InterpEngine.Kernels.Gpu;
 
-/// <summary>Ops whose tensors hold indices, which only the device can check.</summary>
+/// <summary>Ops whose tensors hold indices or places, which only the device can check.</summary>
 internal enum IndexedOp
 {
     None,
@@ -9,4 +9,5 @@ internal enum IndexedOp
     LogProbability,
     GatherRows,
     CombineRows,
+    Append,
 }

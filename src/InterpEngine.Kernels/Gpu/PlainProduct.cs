@@ -30,6 +30,8 @@ internal sealed class PlainProduct(GpuDevice device) : IProduct
         int groupsAcross, Floats bias, int activation, Floats multiply, long multiplyStride, Floats residual, long residualStride,
         Floats pre, long preStride, Floats delta, long deltaStride, Floats output, long outputStride);
 
+    public bool TakesNarrow => false;
+
     public bool Accepts(GpuWeight weight, int inner, int columns, int innerStart, int columnStart) => true;
 
     public void Run(in MatMul op, GpuWeight weight)
@@ -115,7 +117,7 @@ internal sealed class PlainProduct(GpuDevice device) : IProduct
     }
 
     /// <summary>The side of the largest square of threads in a group.</summary>
-    private static int Side(int threads) => (int)Math.Sqrt(threads);
+    public static int Side(int threads) => (int)Math.Sqrt(threads);
 
     private static int DivideUp(int a, int b) => (a + b - 1) / b;
 }

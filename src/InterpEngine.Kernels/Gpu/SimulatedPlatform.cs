@@ -16,6 +16,11 @@ internal sealed unsafe class SimulatedPlatform : GpuPlatform
 
     public override string Name => "gpu (ilgpu cpu accelerator)";
 
+    /// <summary>So little that tests work in parts too.</summary>
+    public override long CachedBytes => 4096;
+
+    public override int ColumnsAtOnce(int rows) => 24;
+
     /// <summary>Creates it with a number of warps in a group and of threads in a warp, powers of two: more find more, slowly. The kernels of
     /// tensor cores need 32.</summary>
     public static SimulatedPlatform Create(int warps = 2, int lanes = 2)

@@ -3,6 +3,7 @@ using InterpEngine.Kernels.Gpu.Instructions;
 using InterpEngine.Kernels.Gpu.Kernels;
 using Config = ILGPU.KernelConfig;
 using Floats = ILGPU.ArrayView<float>;
+using Halves = ILGPU.ArrayView<ushort>;
 using Ints = ILGPU.ArrayView<int>;
 using Queue = ILGPU.Runtime.AcceleratorStream;
 
@@ -11,98 +12,150 @@ namespace InterpEngine.Kernels.Gpu;
 /// <summary>Attention in BF16 on tensor cores, for all options but given scores and patterns.</summary>
 internal static class TensorAttention
 {
+    private delegate void PackLauncher(
+        Queue queue, Config config, Floats k, Floats v, Ints keyCount, int capacity, int keys, int heads, int size, int valueSize, int keyChunks,
+        int chunks, int alignedKeys, int alignedValues, long count, ArrayView<Bits4> packed);
+
     private delegate void AttendLauncher(
-        Queue queue, Config config, Floats q, ArrayView<Bits4> k, ArrayView<Bits4> v, Ints spans, Floats slopes, Floats sinks,
-        Floats statistics, Floats z, int queries, int heads, int kvHeads, int size, int valueSize, int keys, int window,
-        int causal, float scale, float cap, int parts, int stages, int aligned);
+        Queue queue, Config config, Floats q, ArrayView<Bits4> packed, Ints sequences, Ints keyCount, Floats slopes,
+        Floats sinks, Floats statistics, Floats z, Halves zNarrow, int queries, int heads, int kvHeads, int size, int valueSize, int keys, int window,
+        int causal, float scale, float cap, int stages, int aligned);
+
+    private delegate void StepLauncher(
+        Queue queue, Config config, Floats q, Floats k, Floats v, Ints sequences, Ints keyCount, Floats slopes, Floats sinks, Floats z,
+        Halves zNarrow, int queries, int heads, int kvHeads, int size, int valueSize, int capacity, int keys, int window, int causal,
+        float scale, float cap);
 
     private delegate void ObserveLauncher(
-        Queue queue, Config config, Floats q, ArrayView<Bits4> k, Ints spans, Floats slopes, Floats statistics, Floats scores,
+        Queue queue, Config config, Floats q, ArrayView<Bits4> packed, Ints spans, Floats slopes, Floats statistics, Floats scores,
         Floats pattern, int queries, int heads, int kvHeads, int size, int keys, int window, int causal, float scale, float cap,
-        int aligned);
+        int stride, int aligned);
 
     /// <summary>Whether the op is made here. It depends on shapes and options that a sequence's company does not
     /// change.</summary>
     public static bool Accepts(GpuPlatform platform, in Attention op) =>
         TensorProduct.RunsOn(platform) && op.GivenScores is null && op.GivenPattern is null
-        && op.Q.Shape[3] <= TensorAttentionKernels.LargestSize;
+        && Math.Max(op.Q.Shape[3], op.V.Shape[3]) <= TensorAttentionKernels.LargestSize;
 
     public static void Run(GpuDevice device, in Attention op)
     {
-        int batch = op.Q.Shape[0], queries = op.Q.Shape[1], heads = op.Q.Shape[2], kvHeads = op.K.Shape[2];
-        if ((long)batch * queries * heads == 0)
+        if ((long)op.Q.Shape[0] * op.Q.Shape[1] * op.Q.Shape[2] == 0)
         {
             return;
         }
 
-        using Tensor statistics = device.Allocate(ElementType.F32, batch, queries, heads, 2);
-        using Tensor k = Rounded(device, op.K, op.Keys), v = Rounded(device, op.V, op.Keys);
-        using Tensor? unwanted = op.Z is null ? device.Allocate(ElementType.F32, batch, queries, heads, op.V.Shape[3]) : null;
-        if (op.V.Shape[3] <= 64)
+        if (op.SoftCap > 0)
         {
-            Attend<Block64>(device, in op, k, v, statistics, op.Z ?? unwanted!);
+            Run<CappedScore>(device, in op);
+        }
+        else if (op.Slopes is not null || !(op.Scale > 0))
+        {
+            Run<SlopedScore>(device, in op);
         }
         else
         {
-            Attend<Pair<Block64>>(device, in op, k, v, statistics, op.Z ?? unwanted!);
+            Run<PlainScore>(device, in op);
+        }
+    }
+
+    private static void Run<TScore>(GpuDevice device, in Attention op) where TScore : struct, IScore
+    {
+        int batch = op.Q.Shape[0], queries = op.Q.Shape[1], heads = op.Q.Shape[2], rows = queries * (heads / op.K.Shape[2]);
+        bool whole = op.Q.Shape[3] % 8 == 0 && Aligned(op.Q) == 1 && Aligned(op.K) == 1;
+        if (rows <= TensorAttentionStepKernels.MostRows && whole && (op.Scores ?? op.Pattern) is null && op.Z is { } z)
+        {
+            Step<TScore>(device, in op, z);
+            return;
         }
 
+        using Tensor statistics = device.Allocate(ElementType.F32, batch, queries, heads, 2);
+        using Tensor? unwanted = op.Z is null ? device.Allocate(ElementType.F32, batch, queries, heads, op.V.Shape[3]) : null;
+        Attend<TScore>(device, in op, statistics, op.Z ?? unwanted!);
+    }
+
+    private static void Step<TScore>(GpuDevice device, in Attention op, Tensor z) where TScore : struct, IScore
+    {
+        (Floats wide, Halves narrow) = device.Views(z);
+        Kernel<StepLauncher> step = device.Load<StepLauncher>(TensorAttentionStepKernels.Attend<TScore>);
+        step.Launch(
+            device.Stream, (GpuDevice.Groups((long)op.K.Shape[0] * op.K.Shape[2]), step.Threads), device.View<float>(op.Q),
+            device.View<float>(op.K), device.View<float>(op.V), device.View<int>(op.Spans), device.CountOf(in op),
+            device.ViewOrEmpty(op.Slopes), device.ViewOrEmpty(op.Sinks), wide, narrow, op.Q.Shape[1], op.Q.Shape[2], op.K.Shape[2],
+            op.Q.Shape[3], op.V.Shape[3], op.K.Shape[1], op.Keys, op.Window, op.Causal ? 1 : 0, op.Scale, op.SoftCap);
+    }
+
+    private static void Attend<TScore>(GpuDevice device, in Attention op, Tensor statistics, Tensor z)
+        where TScore : struct, IScore
+    {
+        int size = Math.Max(op.Q.Shape[3], op.V.Shape[3]);
+        if (size <= 64)
+        {
+            Attend<Head64, Block64, TScore>(device, in op, statistics, z);
+        }
+        else if (size <= 128 && typeof(TScore) == typeof(PlainScore))
+        {
+            Attend<Head128, Pair<Block64>, TScore>(device, in op, statistics, z);
+        }
+        else if (size <= 128)
+        {
+            Attend<Head128Once, Pair<Block64>, TScore>(device, in op, statistics, z);
+        }
+        else
+        {
+            Attend<Head256, Pair<Pair<Block64>>, TScore>(device, in op, statistics, z);
+        }
+    }
+
+    private static void Attend<THead, TChannels, TScore>(GpuDevice device, in Attention op, Tensor statistics, Tensor z)
+        where THead : struct, IHeadShape
+        where TChannels : struct, IChannels<TChannels>
+        where TScore : struct, IScore
+    {
+        int channels = default(TChannels).Chunks * 8, stages = TensorAttentionKernels.Stages<THead>(channels), aligned = Aligned(op.Q);
+        int keyChunks = default(THead).Blocks * 4, chunks = keyChunks + channels / 8;
+        using Tensor packed = Packed(device, in op, keyChunks, chunks);
+        ArrayView<Bits4> rounded = device.Platform.View<Bits4>(packed.Address, packed.Shape.Count / 4);
+        (Floats wide, Halves narrow) = device.Views(z);
+        Kernel<AttendLauncher> attend = device.Load<AttendLauncher>(TensorAttentionKernels.Attend<THead, TChannels, TScore>);
+        attend.Launch(
+            device.Stream, Grid<THead>(in op, channels, stages), device.View<float>(op.Q), rounded, device.View<int>(op.Spans),
+            device.CountOf(in op), device.ViewOrEmpty(op.Slopes), device.ViewOrEmpty(op.Sinks), device.View<float>(statistics),
+            wide, narrow, op.Q.Shape[1], op.Q.Shape[2], op.K.Shape[2], op.Q.Shape[3], op.V.Shape[3], op.Keys, op.Window,
+            op.Causal ? 1 : 0, op.Scale, op.SoftCap, stages, aligned);
         if (op.Scores is not null || op.Pattern is not null)
         {
-            Kernel<ObserveLauncher> observe = device.Load<ObserveLauncher>(TensorAttentionKernels.Observe);
+            Kernel<ObserveLauncher> observe = device.Load<ObserveLauncher>(TensorAttentionKernels.Observe<THead, TScore>);
             observe.Launch(
-                device.Stream, Grid(Tiles(in op) * kvHeads * batch, observe.Threads, op.Q.Shape[3], 0, 1),
-                device.View<float>(op.Q), Chunks(device, k), device.View<int>(op.Spans), device.ViewOrEmpty(op.Slopes),
-                device.View<float>(statistics), device.ViewOrEmpty(op.Scores), device.ViewOrEmpty(op.Pattern), queries, heads,
-                kvHeads, op.Q.Shape[3], op.Keys, op.Window, op.Causal ? 1 : 0, op.Scale, op.SoftCap, Aligned(op.Q));
+                device.Stream, Grid<THead>(in op, 0, 1), device.View<float>(op.Q), rounded, device.View<int>(op.Spans),
+                device.ViewOrEmpty(op.Slopes), device.View<float>(statistics), device.ViewOrEmpty(op.Scores), device.ViewOrEmpty(op.Pattern),
+                op.Q.Shape[1], op.Q.Shape[2], op.K.Shape[2], op.Q.Shape[3], op.Keys, op.Window, op.Causal ? 1 : 0, op.Scale, op.SoftCap,
+                op.K.Shape[2] * chunks, aligned);
         }
     }
 
-    private static void Attend<TChannels>(GpuDevice device, in Attention op, Tensor k, Tensor v, Tensor statistics, Tensor z)
-        where TChannels : struct, IChannels<TChannels>
+    /// <summary>A group for each tile of rows, key/value head and sequence.</summary>
+    private static Config Grid<THead>(in Attention op, int channels, int stages) where THead : struct, IHeadShape
     {
-        int channels = default(TChannels).Chunks * 8, parts = Math.Max(1, (op.V.Shape[3] + channels - 1) / channels);
-        int stages = TensorAttentionKernels.Stages(op.Q.Shape[3], channels);
-        Kernel<AttendLauncher> attend = device.Load<AttendLauncher>(TensorAttentionKernels.Attend<TChannels>);
-        attend.Launch(
-            device.Stream, Grid(Tiles(in op) * parts * op.K.Shape[2] * op.Q.Shape[0], attend.Threads, op.Q.Shape[3], channels,
-            stages), device.View<float>(op.Q), Chunks(device, k), Chunks(device, v), device.View<int>(op.Spans),
-            device.ViewOrEmpty(op.Slopes), device.ViewOrEmpty(op.Sinks), device.View<float>(statistics), device.View<float>(z),
-            op.Q.Shape[1], op.Q.Shape[2], op.K.Shape[2], op.Q.Shape[3], op.V.Shape[3], op.Keys, op.Window, op.Causal ? 1 : 0,
-            op.Scale, op.SoftCap, parts, stages, Aligned(op.Q));
+        int tile = TensorAttentionKernels.Rows<THead>();
+        long rows = (long)op.Q.Shape[1] * (op.Q.Shape[2] / op.K.Shape[2]), tiles = (rows + tile - 1) / tile;
+        return new Config(
+            GpuDevice.Groups(tiles * op.K.Shape[2] * op.Q.Shape[0]), TensorAttentionKernels.Threads,
+            SharedMemoryConfig.RequestDynamic<byte>(TensorAttentionKernels.SharedBytes<THead>(channels, stages)));
     }
 
-    private static long Tiles(in Attention op)
+    /// <summary>Keys and values in BF16, as I32 [batch, keys, heads, chunks, 4].</summary>
+    private static Tensor Packed(GpuDevice device, in Attention op, int keyChunks, int chunks)
     {
-        long rows = (long)op.Q.Shape[1] * (op.Q.Shape[2] / op.K.Shape[2]);
-        return (rows + TensorAttentionKernels.TileRows - 1) / TensorAttentionKernels.TileRows;
+        int capacity = op.K.Shape[1], heads = op.K.Shape[2];
+        Tensor packed = device.Allocate(ElementType.I32, op.K.Shape[0], op.Keys, heads, chunks, 4);
+        long count = packed.Shape.Count / 4;
+        Kernel<PackLauncher> pack = device.Load<PackLauncher>(TensorAttentionKernels.Pack);
+        pack.Launch(
+            device.Stream, (GpuDevice.Groups((count + pack.Threads - 1) / pack.Threads), pack.Threads), device.View<float>(op.K),
+            device.View<float>(op.V), device.CountOf(in op), capacity, op.Keys, heads, op.K.Shape[3], op.V.Shape[3], keyChunks, chunks, Aligned(op.K),
+            Aligned(op.V), count, device.Platform.View<Bits4>(packed.Address, count));
+        return packed;
     }
-
-    private static Config Grid(long groups, int threads, int size, int channels, int stages) => new(
-        GpuDevice.Groups(groups), threads,
-        SharedMemoryConfig.RequestDynamic<byte>(TensorAttentionKernels.SharedBytes(size, channels, stages)));
-
-    /// <summary>The keys of a cache that are there, in BF16: I32 [batch, keys, heads, chunks, 4].</summary>
-    private static Tensor Rounded(GpuDevice device, Tensor cache, int keys)
-    {
-        (int batch, int capacity, int heads, int size) = (cache.Shape[0], cache.Shape[1], cache.Shape[2], cache.Shape[3]);
-        int chunks = TensorRows.Chunks(size, 2);
-        Tensor rounded = device.Allocate(ElementType.I32, batch, keys, heads, chunks, 4);
-        long count = rounded.Shape.Count / 4;
-        if (count > 0)
-        {
-            var round = device.Load<Action<Queue, Config, Floats, int, int, int, int, int, int, int, ArrayView<Bits4>>>(
-                TensorAttentionKernels.RoundKeys);
-            round.Launch(
-                device.Stream, (GpuDevice.Groups((count + round.Threads - 1) / round.Threads), round.Threads),
-                device.View<float>(cache), batch, capacity, keys, heads, size, chunks, Aligned(cache), Chunks(device, rounded));
-        }
-
-        return rounded;
-    }
-
-    private static ArrayView<Bits4> Chunks(GpuDevice device, Tensor rounded) =>
-        device.Platform.View<Bits4>(rounded.Address, rounded.Shape.Count / 4);
 
     /// <summary>Whether all heads begin on multiples of 16 bytes: buffers do.</summary>
     private static int Aligned(Tensor heads) => heads.Shape[3] % 4 == 0 && heads.Address % TensorRows.ChunkBytes == 0 ? 1 : 0;

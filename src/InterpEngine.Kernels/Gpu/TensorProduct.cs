@@ -3,6 +3,7 @@ using InterpEngine.Kernels.Gpu.Instructions;
 using InterpEngine.Kernels.Gpu.Kernels;
 using Config = ILGPU.KernelConfig;
 using Floats = ILGPU.ArrayView<float>;
+using Halves = ILGPU.ArrayView<ushort>;
 using Queue = ILGPU.Runtime.AcceleratorStream;
 
 namespace InterpEngine.Kernels.Gpu;
@@ -11,23 +12,30 @@ namespace InterpEngine.Kernels.Gpu;
 /// for.</summary>
 internal sealed class TensorProduct(GpuDevice device, bool tf32) : IProduct
 {
-    /// <summary>Up to here rows are made eight at a time, straight from memory.</summary>
-    private const int FewRows = 16;
-
     private delegate void TileLauncher(
-        Queue queue, Config config, ArrayView<Bits4> x, long xStride, ArrayView<Bits4> w, long wStride, int rows, int innerBytes,
-        int columns, int tilesDown, Floats bias, int activation, Floats multiply, long multiplyStride, Floats residual,
-        long residualStride, Floats pre, long preStride, Floats delta, long deltaStride, Floats output, long outputStride);
+        Queue queue, Config config, ArrayView<Bits4> x, ArrayView<Bits4> w, long wStride, int rows, int innerBytes, int columns,
+        int tilesDown, Floats bias, int activation, Floats multiply, long multiplyStride, Floats residual, long residualStride,
+        Floats pre, long preStride, Floats delta, long deltaStride, Floats output, Halves narrow, long outputStride);
 
-    private delegate void FewRowsLauncher(
-        Queue queue, Config config, Floats x, long xStride, ArrayView<Bits4> w, long wStride, int rows, int inner, int innerBytes,
-        int columns, int groupsAcross, int aligned, Floats bias, int activation, Floats multiply, long multiplyStride,
-        Floats residual, long residualStride, Floats pre, long preStride, Floats delta, long deltaStride, Floats output,
-        long outputStride);
+    private delegate void OneLauncher(
+        Queue queue, Config config, ArrayView<Bits4> x, long xStride, int rows, int innerBytes, ArrayView<Bits4> w, long wStride,
+        int columns, Floats bias, int activation, Floats multiply, long multiplyStride, Floats residual, long residualStride,
+        Floats pre, long preStride, Floats delta, long deltaStride, Floats output, Halves narrow, long outputStride);
 
-    /// <summary>Whether an accelerator runs the kernels: it has warps of 32 threads, four in a group.</summary>
+    private delegate void TogetherLauncher(
+        Queue queue, Config config, ArrayView<Bits4> x, long xStride, int rows, int innerBytes, int count, int paired,
+        ArrayView<Bits4> w0, long wStride0, int columns0, Floats bias0, int activation0, Floats multiply0, long multiplyStride0,
+        Floats output0, Halves narrow0, long outputStride0,
+        ArrayView<Bits4> w1, long wStride1, int columns1, Floats bias1, int activation1, Floats multiply1, long multiplyStride1,
+        Floats output1, Halves narrow1, long outputStride1,
+        ArrayView<Bits4> w2, long wStride2, int columns2, Floats bias2, int activation2, Floats multiply2, long multiplyStride2,
+        Floats output2, Halves narrow2, long outputStride2);
+
+    /// <summary>Whether an accelerator runs the kernels: it has warps of 32 threads, eight in a group.</summary>
     public static bool RunsOn(GpuPlatform platform) =>
-        platform.Accelerator.WarpSize == 32 && platform.Accelerator.MaxNumThreadsPerGroup >= 128;
+        platform.Accelerator.WarpSize == 32 && platform.Accelerator.MaxNumThreadsPerGroup >= 256;
+
+    public bool TakesNarrow => true;
 
     public bool Accepts(GpuWeight weight, int inner, int columns, int innerStart, int columnStart) =>
         (weight.Type == ElementType.BF16 || (tf32 && weight.Type == ElementType.F32))
@@ -45,6 +53,45 @@ internal sealed class TensorProduct(GpuDevice device, bool tf32) : IProduct
         }
     }
 
+    public bool Run(ReadOnlySpan<MatMul> products)
+    {
+        if (products[0].Out.Rows > FewRowsKernels.MostRows || products.Length > FewRowsKernels.MostProducts)
+        {
+            return false;
+        }
+
+        // Results of one of them may be read by a later one, element by element: then the same thread makes both.
+        bool paired = false;
+        foreach (ref readonly MatMul op in products)
+        {
+            if (op.Residual is not null || op.Delta is not null || op.Pre is not null)
+            {
+                return false;
+            }
+
+            paired |= op.Multiply is not null;
+        }
+
+        foreach (ref readonly MatMul op in products)
+        {
+            if (paired && op.Out.Columns != products[0].Out.Columns)
+            {
+                return false;
+            }
+        }
+
+        if (products[0].W.Type == ElementType.BF16)
+        {
+            Together<BF16Tensor>(products, paired);
+        }
+        else
+        {
+            Together<TF32Tensor>(products, paired);
+        }
+
+        return true;
+    }
+
     public void Dispose()
     {
     }
@@ -52,33 +99,77 @@ internal sealed class TensorProduct(GpuDevice device, bool tf32) : IProduct
     private void Run<TFormat>(in MatMul op, GpuWeight weight) where TFormat : struct, ITensorFormat
     {
         int rows = op.Out.Rows, inner = op.X.Columns, columns = op.Out.Columns, size = weight.Type.Size();
-        long stride = weight.Leading * size / TensorRows.ChunkBytes;
-        nint address = weight.Address + (nint)((op.ColumnStart * weight.Leading + op.InnerStart) * size);
-        int chunks = TensorRows.Chunks(inner, size);
-        ArrayView<Bits4> w = device.Platform.View<Bits4>(address, (columns - 1) * stride + chunks);
-        if (rows <= FewRows)
+        (Floats output, Halves narrow) = device.Views(op.Out);
+        using TensorRows x = TensorRows.Of<TFormat>(device, op.X, weight.Type);
+        if (rows <= FewRowsKernels.MostRows)
         {
-            Kernel<FewRowsLauncher> few = device.Load<FewRowsLauncher>(TensorProductKernels.FewRows<TFormat>);
-            int across = DivideUp(columns, TensorProductKernels.FewColumns);
+            Kernel<OneLauncher> few = device.Load<OneLauncher>(FewRowsKernels.One<TFormat>);
             few.Launch(
-                device.Stream, (GpuDevice.Groups((long)across * DivideUp(rows, TensorProductKernels.Few)), few.Threads),
-                device.View(op.X), op.X.Stride, w, stride, rows, inner, inner * size, columns, across,
-                TensorRows.AreAligned(op.X) ? 1 : 0, device.ViewOrEmpty(op.Bias), (int)op.Activation,
-                device.ViewOrEmpty(op.Multiply), op.Multiply?.Stride ?? 0, device.ViewOrEmpty(op.Residual),
-                op.Residual?.Stride ?? 0, device.ViewOrEmpty(op.Pre), op.Pre?.Stride ?? 0, device.ViewOrEmpty(op.Delta),
-                op.Delta?.Stride ?? 0, device.View(op.Out), op.Out.Stride);
+                device.Stream, Grid(DivideUp(columns, FewRowsKernels.Columns), few.Threads), x.View, x.Stride, rows, inner * size,
+                Columns(in op, weight), Stride(weight), columns, device.ViewOrEmpty(op.Bias), (int)op.Activation,
+                device.ViewOrEmpty(op.Multiply), op.Multiply?.Stride ?? 0, device.ViewOrEmpty(op.Residual), op.Residual?.Stride ?? 0,
+                device.ViewOrEmpty(op.Pre), op.Pre?.Stride ?? 0, device.ViewOrEmpty(op.Delta), op.Delta?.Stride ?? 0, output, narrow,
+                op.Out.Stride);
             return;
         }
 
-        using Tensor rounded = TensorRows.Round<TFormat>(device, op.X, size);
+        using Tensor laid = x.Laid();
         Kernel<TileLauncher> tile = device.Load<TileLauncher>(TensorProductKernels.Tile<TFormat>);
-        int tilesDown = DivideUp(rows, TensorProductKernels.TileRows);
+        int tilesDown = DivideUp(rows, TensorProductKernels.TileSide);
         tile.Launch(
-            device.Stream, (GpuDevice.Groups((long)tilesDown * DivideUp(columns, TensorProductKernels.TileColumns)),
-            tile.Threads), device.Platform.View<Bits4>(rounded.Address, (long)rows * chunks), chunks, w, stride, rows,
-            inner * size, columns, tilesDown, device.ViewOrEmpty(op.Bias), (int)op.Activation, device.ViewOrEmpty(op.Multiply),
+            device.Stream, (GpuDevice.Groups((long)tilesDown * DivideUp(columns, TensorProductKernels.TileSide)), tile.Threads),
+            device.Platform.View<Bits4>(laid.Address, laid.Shape.Count / 4), Columns(in op, weight), Stride(weight), rows, inner * size,
+            columns, tilesDown, device.ViewOrEmpty(op.Bias), (int)op.Activation, device.ViewOrEmpty(op.Multiply),
             op.Multiply?.Stride ?? 0, device.ViewOrEmpty(op.Residual), op.Residual?.Stride ?? 0, device.ViewOrEmpty(op.Pre),
-            op.Pre?.Stride ?? 0, device.ViewOrEmpty(op.Delta), op.Delta?.Stride ?? 0, device.View(op.Out), op.Out.Stride);
+            op.Pre?.Stride ?? 0, device.ViewOrEmpty(op.Delta), op.Delta?.Stride ?? 0, output, narrow, op.Out.Stride);
+    }
+
+    private void Together<TFormat>(ReadOnlySpan<MatMul> products, bool paired) where TFormat : struct, ITensorFormat
+    {
+        MatMul a = products[0], b = products[^1], c = products[^1];
+        if (products.Length == 3)
+        {
+            b = products[1];
+        }
+
+        GpuWeight aWeight = device.Own(a.W), bWeight = device.Own(b.W), cWeight = device.Own(c.W);
+        using TensorRows x = TensorRows.Of<TFormat>(device, a.X, aWeight.Type);
+        (Floats aOut, Halves aNarrow) = device.Views(a.Out);
+        (Floats bOut, Halves bNarrow) = device.Views(b.Out);
+        (Floats cOut, Halves cNarrow) = device.Views(c.Out);
+        int items = 0;
+        foreach (ref readonly MatMul op in products)
+        {
+            items = (paired ? 0 : items) + DivideUp(op.Out.Columns, FewRowsKernels.Columns);
+        }
+
+        Kernel<TogetherLauncher> together = device.Load<TogetherLauncher>(FewRowsKernels.Together<TFormat>);
+        together.Launch(
+            device.Stream, Grid(items, together.Threads), x.View, x.Stride, a.Out.Rows, a.X.Columns * aWeight.Type.Size(),
+            products.Length, paired ? 1 : 0,
+            Columns(in a, aWeight), Stride(aWeight), a.Out.Columns, device.ViewOrEmpty(a.Bias), (int)a.Activation,
+            device.ViewOrEmpty(a.Multiply), a.Multiply?.Stride ?? 0, aOut, aNarrow, a.Out.Stride,
+            Columns(in b, bWeight), Stride(bWeight), b.Out.Columns, device.ViewOrEmpty(b.Bias), (int)b.Activation,
+            device.ViewOrEmpty(b.Multiply), b.Multiply?.Stride ?? 0, bOut, bNarrow, b.Out.Stride,
+            Columns(in c, cWeight), Stride(cWeight), c.Out.Columns, device.ViewOrEmpty(c.Bias), (int)c.Activation,
+            device.ViewOrEmpty(c.Multiply), c.Multiply?.Stride ?? 0, cOut, cNarrow, c.Out.Stride);
+    }
+
+    /// <summary>The rectangle of a weight that a product reads, in chunks.</summary>
+    private ArrayView<Bits4> Columns(in MatMul op, GpuWeight weight)
+    {
+        int size = weight.Type.Size();
+        nint address = weight.Address + (nint)((op.ColumnStart * weight.Leading + op.InnerStart) * size);
+        return device.Platform.View<Bits4>(address, (op.Out.Columns - 1) * Stride(weight) + TensorRows.ChunksOf(op.X.Columns, size));
+    }
+
+    private static long Stride(GpuWeight weight) => weight.Leading * weight.Type.Size() / TensorRows.ChunkBytes;
+
+    /// <summary>Groups that stay: as many as fit on the multiprocessors, if there is work for them.</summary>
+    private Config Grid(int items, int threads)
+    {
+        int most = FewRowsKernels.GroupsAtOnce * device.Platform.Accelerator.NumMultiprocessors;
+        return new Config(Math.Min(items, most), threads, SharedMemoryConfig.RequestDynamic<byte>(FewRowsKernels.SharedBytes));
     }
 
     private static int DivideUp(int a, int b) => (a + b - 1) / b;

@@ -31,6 +31,10 @@ public readonly record struct Attention
     /// <summary>How many keys of the capacity are there, the queries' own among them.</summary>
     public required int Keys { get; init; }
 
+    /// <summary>I32 [1]: how many keys are there, where that is known to the device alone: <see cref="Keys"/> is then the most there may
+    /// be, and neither scores nor pattern are given or shown. More than Keys, or fewer than there are queries, are not checked.</summary>
+    public Tensor? KeyCount { get; init; }
+
     /// <summary>I32 [batch, 2]: the first real key of each sequence and the one past its last.</summary>
     public required Tensor Spans { get; init; }
 
@@ -64,7 +68,8 @@ public readonly record struct Attention
     /// <summary>[batch, heads, queries, keys]: where the pattern goes, if anyone wants it.</summary>
     public Tensor? Pattern { get; init; }
 
-    /// <summary>[batch, queries, heads, value size], or none where only scores or pattern are wanted.</summary>
+    /// <summary>[batch, queries, heads, value size], F32, or BF16 that is rounded to last; none where only scores or pattern are
+    /// wanted.</summary>
     public Tensor? Z { get; init; }
 
     /// <summary>Causal attention.</summary>
@@ -106,7 +111,16 @@ public readonly record struct Attention
             OpCheck.Shape(op, "scores or pattern", square, new Shape(batch, heads, queries, Keys));
         }
 
-        OpCheck.Shape(op, nameof(Z), Z, new Shape(batch, queries, heads, V.Shape[3]));
+        if (KeyCount is not null)
+        {
+            OpCheck.Indices(op, nameof(KeyCount), KeyCount, 1);
+            if ((GivenScores ?? GivenPattern ?? Scores ?? Pattern) is not null)
+            {
+                throw new ArgumentException($"{op}: scores and pattern have no shape where the device alone knows how many keys there are.");
+            }
+        }
+
+        OpCheck.Shape(op, nameof(Z), Z, new Shape(batch, queries, heads, V.Shape[3]), orNarrow: true);
     }
 }
 
@@ -116,8 +130,14 @@ public abstract partial class Device
     public void Run(in Attention op)
     {
         op.Check();
-        Execute(in op);
+        if (!RunNarrow(in op))
+        {
+            Execute(Counted(in op));
+        }
     }
+
+    /// <summary>The op with as many keys as there are, on devices whose memory the host reads.</summary>
+    private protected virtual Attention Counted(in Attention op) => op;
 
     /// <summary>This device's <see cref="Attention"/>; arguments are checked.</summary>
     protected abstract void Execute(in Attention op);

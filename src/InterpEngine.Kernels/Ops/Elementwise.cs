@@ -32,14 +32,14 @@ public readonly record struct Activate
     /// <summary>[rows, columns] or none.</summary>
     public Matrix? Multiply { get; init; }
 
-    /// <summary>[rows, columns]; may be X or Multiply.</summary>
+    /// <summary>[rows, columns], F32, or BF16 that is rounded to last; may be X or Multiply.</summary>
     public required Matrix Out { get; init; }
 
     internal void Check()
     {
         X.Check(nameof(Activate), nameof(X), Out.Rows, Out.Columns);
         Multiply?.Check(nameof(Activate), nameof(Multiply), Out.Rows, Out.Columns);
-        Out.Check(nameof(Activate), nameof(Out), Out.Rows, Out.Columns);
+        Out.Check(nameof(Activate), nameof(Out), Out.Rows, Out.Columns, orNarrow: true);
     }
 }
 
@@ -82,19 +82,75 @@ public readonly record struct Map
     }
 }
 
-/// <summary>Copies rows from one place to another, exactly: into a key/value cache, or a slice of positions out of a tensor.</summary>
+/// <summary>
+/// Copies rows from one place to another: into a key/value cache, or a slice of positions out of a tensor. Exactly, but for F32 that
+/// becomes BF16, which is rounded to the nearest, ties to even.
+/// </summary>
 public readonly record struct Copy
 {
-    /// <summary>[rows, columns].</summary>
+    /// <summary>[rows, columns], F32 or BF16.</summary>
     public required Matrix From { get; init; }
 
-    /// <summary>[rows, columns]; must not overlap From.</summary>
+    /// <summary>[rows, columns], F32 or BF16; must not overlap From.</summary>
     public required Matrix To { get; init; }
 
     internal void Check()
     {
-        From.Check(nameof(Copy), nameof(From), To.Rows, To.Columns);
-        To.Check(nameof(Copy), nameof(To), To.Rows, To.Columns);
+        From.Check(nameof(Copy), nameof(From), To.Rows, To.Columns, orNarrow: true);
+        To.Check(nameof(Copy), nameof(To), To.Rows, To.Columns, orNarrow: true);
+    }
+}
+
+/// <summary>
+/// Copies tokens' keys and values to where a cache goes on: <c>KeyCache[b, at + i] = Keys[b, i]</c>, and so for values. Tokens that do not
+/// fit are an <see cref="ArgumentException"/>, on a GPU when results are read next, and are not written.
+/// </summary>
+public readonly record struct Append
+{
+    /// <summary>[batch, tokens, …].</summary>
+    public required Tensor Keys { get; init; }
+
+    /// <summary>[batch, tokens, …].</summary>
+    public required Tensor Values { get; init; }
+
+    /// <summary>[batch, capacity, …].</summary>
+    public required Tensor KeyCache { get; init; }
+
+    /// <summary>[batch, capacity, …].</summary>
+    public required Tensor ValueCache { get; init; }
+
+    /// <summary>I32 [1]: the first token's place.</summary>
+    public required Tensor At { get; init; }
+
+    internal int Batch => Keys.Shape[0];
+
+    internal int Tokens => Keys.Shape[1];
+
+    internal int Capacity => KeyCache.Shape[1];
+
+    /// <summary>Elements of a token.</summary>
+    internal static int Width(Tensor tokens) => tokens.Shape.Axes[2..].ToArray().Aggregate(1, (product, axis) => checked(product * axis));
+
+    internal void Check()
+    {
+        Check(Keys, KeyCache);
+        Check(Values, ValueCache);
+        if (Values.Shape[0] != Batch || Values.Shape[1] != Tokens || ValueCache.Shape[1] != Capacity)
+        {
+            throw new ArgumentException($"Append: values {Values.Shape} in {ValueCache.Shape} do not fit keys {Keys.Shape} in {KeyCache.Shape}.");
+        }
+
+        OpCheck.Indices(nameof(Append), nameof(At), At, 1);
+    }
+
+    private static void Check(Tensor from, Tensor to)
+    {
+        bool fits = from.Shape.Rank >= 2 && from.Shape.Rank == to.Shape.Rank && from.Shape[0] == to.Shape[0]
+            && from.Shape.Axes[2..].SequenceEqual(to.Shape.Axes[2..]) && (from.Type, to.Type) == (ElementType.F32, ElementType.F32);
+        if (!fits)
+        {
+            throw new ArgumentException($"Append: {from.Type} {from.Shape} has no place in {to.Type} {to.Shape}.");
+        }
     }
 }
 
@@ -154,7 +210,10 @@ public abstract partial class Device
     public void Run(in Activate op)
     {
         op.Check();
-        Execute(in op);
+        if (!RunNarrow(in op))
+        {
+            Execute(in op);
+        }
     }
 
     /// <summary>Computes <see cref="Map"/>.</summary>
@@ -166,6 +225,16 @@ public abstract partial class Device
 
     /// <summary>Computes <see cref="Copy"/>.</summary>
     public void Run(in Copy op)
+    {
+        op.Check();
+        if (!RunNarrow(in op))
+        {
+            Execute(in op);
+        }
+    }
+
+    /// <summary>Computes <see cref="Append"/>.</summary>
+    public void Run(in Append op)
     {
         op.Check();
         Execute(in op);
@@ -203,6 +272,9 @@ public abstract partial class Device
 
     /// <summary>This device's <see cref="Copy"/>; arguments are checked.</summary>
     protected abstract void Execute(in Copy op);
+
+    /// <summary>This device's <see cref="Append"/>; arguments are checked.</summary>
+    protected abstract void Execute(in Append op);
 
     /// <summary>This device's <see cref="Fill"/>; arguments are checked.</summary>
     protected abstract void Execute(in Fill op);

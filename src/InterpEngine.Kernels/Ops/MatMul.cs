@@ -19,7 +19,7 @@ namespace InterpEngine.Kernels;
 /// </remarks>
 public readonly record struct MatMul
 {
-    /// <summary>[rows, K].</summary>
+    /// <summary>[rows, K], F32 or BF16.</summary>
     public required Matrix X { get; init; }
 
     /// <summary>[K, N], or a larger weight of which the rectangle at (InnerStart, ColumnStart) is used.</summary>
@@ -53,7 +53,7 @@ public readonly record struct MatMul
     /// <summary>[rows, N]: where the values before the residual go, if anyone wants them.</summary>
     public Matrix? Delta { get; init; }
 
-    /// <summary>[rows, N].</summary>
+    /// <summary>[rows, N], F32, or BF16 that is rounded to last.</summary>
     public required Matrix Out { get; init; }
 
     /// <summary>First row of the weight that is used.</summary>
@@ -73,8 +73,8 @@ public readonly record struct MatMul
     internal void Check()
     {
         int rows = X.Rows, n = Out.Columns;
-        X.Check(nameof(MatMul), nameof(X), rows, X.Columns);
-        Out.Check(nameof(MatMul), nameof(Out), rows, n);
+        X.Check(nameof(MatMul), nameof(X), rows, X.Columns, orNarrow: true);
+        Out.Check(nameof(MatMul), nameof(Out), rows, n, orNarrow: Rotation is null);
         Multiply?.Check(nameof(MatMul), nameof(Multiply), rows, n);
         Residual?.Check(nameof(MatMul), nameof(Residual), rows, n);
         Pre?.Check(nameof(MatMul), nameof(Pre), rows, n);
@@ -142,11 +142,20 @@ public abstract partial class Device
     /// <summary>How many products may run together.</summary>
     public const int MostProducts = 16;
 
+    /// <summary>
+    /// How many columns of an F32 matrix stay in a cache near the processor until another op reads them, where working in such parts is
+    /// faster than having all at once.
+    /// </summary>
+    public virtual int ColumnsAtOnce(int rows) => int.MaxValue;
+
     /// <summary>Computes <see cref="MatMul"/>.</summary>
     public void Run(in MatMul op)
     {
         op.Check();
-        Execute(in op);
+        if (!RunNarrow(in op))
+        {
+            Execute(in op);
+        }
     }
 
     /// <summary>
@@ -158,6 +167,7 @@ public abstract partial class Device
     public void Run(params ReadOnlySpan<MatMul> products)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(products.Length, MostProducts, nameof(products));
+        bool narrow = false;
         foreach (ref readonly MatMul op in products)
         {
             op.Check();
@@ -165,9 +175,21 @@ public abstract partial class Device
             {
                 throw new ArgumentException("MatMul: products that run together have one X, one InnerStart and one type of weights.");
             }
+
+            narrow |= (op.X.Tensor.Type, op.Out.Tensor.Type) != (ElementType.F32, ElementType.F32);
         }
 
-        Execute(products);
+        if (narrow && !KeepsNarrow)
+        {
+            foreach (ref readonly MatMul op in products)
+            {
+                Run(in op);
+            }
+        }
+        else
+        {
+            Execute(products);
+        }
     }
 
     /// <summary>Computes <see cref="MatMulTransposed"/>.</summary>

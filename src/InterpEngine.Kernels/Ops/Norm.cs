@@ -55,7 +55,7 @@ public readonly record struct Norm
     /// <summary>[rows, d]: where the values before the residual go, if anyone wants them.</summary>
     public Matrix? Delta { get; init; }
 
-    /// <summary>[rows, d] or none; may be X or Residual.</summary>
+    /// <summary>[rows, d] or none, F32, or BF16 that is rounded to last; may be X or Residual.</summary>
     public Matrix? Out { get; init; }
 
     internal void Check()
@@ -69,7 +69,7 @@ public readonly record struct Norm
         Normalized?.Check(nameof(Norm), nameof(Normalized), X.Rows, X.Columns);
         Residual?.Check(nameof(Norm), nameof(Residual), X.Rows, X.Columns);
         Delta?.Check(nameof(Norm), nameof(Delta), X.Rows, X.Columns);
-        Out?.Check(nameof(Norm), nameof(Out), X.Rows, X.Columns);
+        Out?.Check(nameof(Norm), nameof(Out), X.Rows, X.Columns, orNarrow: true);
         if (GivenNormalized is not null && (Scale ?? GivenScale) is not null)
         {
             throw new ArgumentException("Norm: with normalized values given there is no scale to compute or to use.");
@@ -83,7 +83,10 @@ public abstract partial class Device
     public void Run(in Norm op)
     {
         op.Check();
-        Execute(in op);
+        if (!RunNarrow(in op))
+        {
+            Execute(in op);
+        }
     }
 
     /// <summary>This device's <see cref="Norm"/>; arguments are checked.</summary>

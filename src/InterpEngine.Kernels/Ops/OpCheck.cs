@@ -19,11 +19,13 @@ internal static class OpCheck
         }
     }
 
-    public static void Shape(string op, string name, Tensor? tensor, Shape shape)
+    public static void Shape(string op, string name, Tensor? tensor, Shape shape, bool orNarrow = false)
     {
-        if (tensor is not null && (tensor.Type != ElementType.F32 || tensor.Shape != shape))
+        if (tensor is not null
+            && ((tensor.Type != ElementType.F32 && !(orNarrow && tensor.Type == ElementType.BF16)) || tensor.Shape != shape))
         {
-            throw new ArgumentException($"{op}: {name} is {tensor.Type} {tensor.Shape}; expected F32 {shape}.");
+            throw new ArgumentException(
+                $"{op}: {name} is {tensor.Type} {tensor.Shape}; expected F32{(orNarrow ? " or BF16" : "")} {shape}.");
         }
     }
 

@@ -10,6 +10,11 @@ public sealed partial class ReferenceDevice
         for (int token = 0; token < ids.Length; token++)
         {
             Span<float> output = Row(op.Out, token);
+            if (ids[token] >= table.Columns)
+            {
+                throw new ArgumentException("Embed: an index lies past the end of its table.");
+            }
+
             if (ids[token] < 0)
             {
                 output.Clear();

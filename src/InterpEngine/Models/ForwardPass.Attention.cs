@@ -18,7 +18,12 @@ internal sealed partial class ForwardPass
         (Tensor q, Tensor k, Tensor v) = _description.Latent is { } latent
             ? LatentHeads(layer, attention, latent, normed)
             : DirectHeads(layer, weights, residPre, normed);
-        Tensor z = Mix(layer, attention.Sinks, q, Remember(k, _cache?.Keys(layer)), Remember(v, _cache?.Values(layer)));
+        if (_cache is not null)
+        {
+            (k, v) = Remember(k, v, _cache.Keys(layer), _cache.Values(layer));
+        }
+
+        Tensor z = Mix(layer, attention, q, k, v);
         q.Dispose();
         _hooks.Visit(HookKind.Z, layer, ref z);
 
@@ -227,7 +232,7 @@ internal sealed partial class ForwardPass
             return null;
         }
 
-        Rotation rotation = _localRotation is not null && _description.Window(layer) > 0 ? _localRotation : _rotation!;
+        Rotation rotation = _inputs.LocalRotation is { } local && _description.Window(layer) > 0 ? local : _inputs.Rotation!;
         return new HeadRotation(
             rotation.Positions, rotation.Tables.Cos, rotation.Tables.Sin, positions.Pairs, positions.Start);
     }
@@ -245,29 +250,40 @@ internal sealed partial class ForwardPass
     private Tensor InPlaceOf(HookKind kind, int layer, Tensor x) =>
         _hooks.Wants(kind, layer) ? _device.Allocate(ElementType.F32, x.Shape) : x.Share();
 
-    /// <summary>Appends to the cache, if there is one. Takes x over; the result is everything that attention looks at.</summary>
-    private Tensor Remember(Tensor x, Tensor? cached)
+    /// <summary>Appends to the cache. Takes keys and values over; the results are everything that attention looks at.</summary>
+    private (Tensor Keys, Tensor Values) Remember(Tensor keys, Tensor values, Tensor keyCache, Tensor valueCache)
     {
-        if (cached is null)
+        if (_inputs.At is { } at)
         {
-            return x;
+            _device.Run(new Append { Keys = keys, Values = values, KeyCache = keyCache, ValueCache = valueCache, At = at });
+        }
+        else
+        {
+            Append(keys, keyCache);
+            Append(values, valueCache);
         }
 
+        keys.Dispose();
+        values.Dispose();
+        return (keyCache.Share(), valueCache.Share());
+    }
+
+    private void Append(Tensor x, Tensor cached)
+    {
         int token = x.Shape[2] * x.Shape[3];
         _device.Run(new Copy
         {
             From = new Matrix(x, 0, _batch, _length * token, (long)_length * token),
             To = new Matrix(cached, (long)_past * token, _batch, _length * token, (long)cached.Shape[1] * token),
         });
-        x.Dispose();
-        return cached.Share();
     }
 
     /// <summary>Scores, pattern and z. Takes k and v over.</summary>
-    private Tensor Mix(int layer, Tensor? sinks, Tensor q, Tensor k, Tensor v)
+    private Tensor Mix(int layer, AttentionWeights weights, Tensor q, Tensor k, Tensor v)
     {
-        int keys = _past + _length, heads = _description.Heads;
-        Tensor z = New(heads, _description.ValueSize);
+        int keys = _inputs.KeyCount is null ? _past + _length : _cache!.Capacity, heads = _description.Heads;
+        bool isObserved = _hooks.Wants(HookKind.Z, layer) || _hooks.Wants(HookKind.Result, layer);
+        Tensor z = New(OperandOf(weights.O, isObserved), heads, _description.ValueSize);
         Tensor? scores = Square(HookKind.AttnScores), pattern = Square(HookKind.Pattern);
         var op = new Kernels.Attention
         {
@@ -275,13 +291,14 @@ internal sealed partial class ForwardPass
             K = k,
             V = v,
             Keys = keys,
-            Spans = _spans,
+            KeyCount = _inputs.KeyCount,
+            Spans = _inputs.Spans,
             Scale = _description.AttentionScale(layer),
             Causal = _description.Causal,
             Window = _description.Window(layer),
             SoftCap = _description.ScoreSoftCap,
             Slopes = _slopes,
-            Sinks = sinks,
+            Sinks = weights.Sinks,
         };
         if (_hooks.MayReplace(HookKind.AttnScores, layer))
         {

@@ -40,7 +40,9 @@ internal sealed partial class ForwardPass
 
         return _description.Norms is NormPlacement.After or NormPlacement.OnResidual
             ? mlpIn.Share()
-            : Norm(mlpIn, weights.Ln2!, HookKind.Ln2Scale, HookKind.Ln2Normalized, layer);
+            : Norm(
+                mlpIn, weights.Ln2!, HookKind.Ln2Scale, HookKind.Ln2Normalized, layer,
+                type: weights.Mlp is { } mlp ? OperandOf(mlp.In) : ElementType.F32);
     }
 
     private Tensor DenseMlp(int layer, MlpWeights weights, NormWeights? post, Tensor normed, Tensor added)
@@ -57,7 +59,13 @@ internal sealed partial class ForwardPass
     /// </summary>
     private Tensor Neurons(int layer, MlpWeights weights, Tensor normed)
     {
-        Tensor post = New(_description.MlpWidth);
+        Tensor post = New(OperandOf(weights.Out, _hooks.Wants(HookKind.MlpPost, layer)), _description.MlpWidth);
+        if (weights.Up is not null && !_hooks.Wants(HookKind.MlpPre, layer) && !_hooks.Wants(HookKind.MlpPreLinear, layer))
+        {
+            Gate(weights, normed, post);
+            return post;
+        }
+
         bool mayReplacePre = _hooks.MayReplace(HookKind.MlpPre, layer);
         Tensor? linear = weights.Up is null ? null : New(_description.MlpWidth);
         var products = new List<MatMul>();
@@ -99,5 +107,27 @@ internal sealed partial class ForwardPass
 
         linear?.Dispose();
         return post;
+    }
+
+    /// <summary>A gated MLP's neurons when nobody looks at what lies between, which is then kept as short as the device likes it.</summary>
+    private void Gate(MlpWeights weights, Tensor normed, Tensor post)
+    {
+        int rows = _batch * _length, width = _description.MlpWidth, atOnce = Math.Min(width, _device.ColumnsAtOnce(rows));
+        using Tensor linear = New(atOnce);
+        for (int column = 0; column < width; column += atOnce)
+        {
+            int count = Math.Min(atOnce, width - column);
+            using Tensor? upBias = weights.Up!.Bias?.Slice(column, count), inBias = weights.In.Bias?.Slice(column, count);
+            var part = new Matrix(linear, 0, rows, count, atOnce);
+            var up = new MatMul { X = Flat(normed), W = weights.Up.Weight, Bias = upBias, ColumnStart = column, Out = part };
+            _device.Run(up, up with
+            {
+                W = weights.In.Weight,
+                Bias = inBias,
+                Activation = _description.Activation,
+                Multiply = part,
+                Out = new Matrix(post, column, rows, count, width),
+            });
+        }
     }
 }

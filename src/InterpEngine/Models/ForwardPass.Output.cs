@@ -49,7 +49,7 @@ internal sealed partial class ForwardPass
                 Logits = logits,
                 Predictions = wanted is null ? null
                     : readsLast ? new Predictions(lastReader!, _batch, 1, (_, _) => true)
-                    : new Predictions(reader!, _batch, _length, (row, i) => _positions[row * _length + i] >= 0),
+                    : new Predictions(reader!, _batch, _length, (row, i) => _inputs.Positions[row * _length + i] >= 0),
                 Loss = next is null ? null : Loss(reader!.NextLogProbabilities, next),
                 NextTokenLogProbabilities = next is null || options.Labels is not null ? null : NextTokenLogProbabilities(reader!.NextLogProbabilities, next),
                 Cache = _hooks.Cache,
@@ -99,7 +99,7 @@ internal sealed partial class ForwardPass
     }
 
     /// <summary>The labels of real tokens.</summary>
-    private int[] Real(IReadOnlyList<int> labels) => [.. labels.Select((label, i) => _positions[i] < 0 ? -1 : label)];
+    private int[] Real(IReadOnlyList<int> labels) => [.. labels.Select((label, i) => _inputs.Positions[i] < 0 ? -1 : label)];
 
     private static double Loss(float[] values, int[] next) =>
         -values.Where((_, i) => next[i] >= 0).Sum(value => (double)value) / next.Count(token => token >= 0);
@@ -129,7 +129,9 @@ internal sealed partial class ForwardPass
         using Tensor rows = lastOnly && !FinalNormIsObserved ? LastTokens(residual) : residual.Share();
         residual.Dispose();
         using Tensor head = _weights.HeadOf(rows, _description);
-        Tensor normed = _weights.LnFinal is { } norm ? Norm(head, norm, FinalPoints.Scale, FinalPoints.Normalized, 0) : head.Share();
+        ElementType type = OperandOf(_weights.UnembeddingProjection ?? _weights.Unembed);
+        Tensor normed =
+            _weights.LnFinal is { } norm ? Norm(head, norm, FinalPoints.Scale, FinalPoints.Normalized, 0, type: type) : head.Share();
         if (!lastOnly || !FinalNormIsObserved)
         {
             return normed;
@@ -144,10 +146,28 @@ internal sealed partial class ForwardPass
     /// <summary>The unembedding: [.., d] to [.., vocabulary].</summary>
     private Tensor Unembed(Tensor normed) => _weights.Logits(normed, _description);
 
+    /// <summary>The likeliest next token of each sequence: [batch, top] logits, ids and log-probabilities. Takes the residual stream
+    /// over.</summary>
+    public (Tensor Logits, Tensor Ids, Tensor LogProbabilities) Predict(Tensor residual, int top)
+    {
+        using Tensor normed = FinalNorm(residual, lastOnly: true), logits = Unembed(normed);
+        using Tensor rows = logits.Reshape(_batch, _description.Vocabulary);
+        Tensor best = _device.Allocate(ElementType.F32, _batch, top), ids = _device.Allocate(ElementType.I32, _batch, top);
+        Tensor logProbabilities = _device.Allocate(ElementType.F32, _batch, top);
+        _device.Run(new TopK { X = rows, Values = best, Indices = ids });
+        _device.Run(new LogProbability { X = rows, Targets = ids, Out = logProbabilities });
+        return (best, ids, logProbabilities);
+    }
+
     /// <summary>[batch, 1, …]: each sequence's last real token.</summary>
     private Tensor LastTokens(Tensor x)
     {
-        Tensor last = _device.Allocate(ElementType.F32, _batch, 1, x.Shape[2]);
+        if (_length == 1)
+        {
+            return x.Share();
+        }
+
+        Tensor last = _device.Allocate(x.Type, _batch, 1, x.Shape[2]);
         for (int row = 0; row < _batch; row++)
         {
             long at = (long)row * _length + _tokens.Spans[row].End - 1;

@@ -72,9 +72,10 @@ internal sealed partial class ForwardPass
 
     /// <summary>A norm with its two hook points; <c>residual + norm(x)</c> where a residual is given, and what is added goes to added.</summary>
     private Tensor Norm(
-        Tensor x, NormWeights weights, HookKind scaleKind, HookKind normalizedKind, int layer, Tensor? residual = null, Tensor? added = null)
+        Tensor x, NormWeights weights, HookKind scaleKind, HookKind normalizedKind, int layer, Tensor? residual = null, Tensor? added = null,
+        ElementType type = ElementType.F32)
     {
-        Tensor result = _device.Allocate(ElementType.F32, x.Shape);
+        Tensor result = _device.Allocate(type, x.Shape);
         bool split = _hooks.MayReplace(scaleKind, layer) || _hooks.MayReplace(normalizedKind, layer);
         Tensor? scale = split || _hooks.Wants(scaleKind, layer) ? _device.Allocate(ElementType.F32, x.Shape[0], x.Shape[1], 1) : null;
         Tensor? normalized = split || _hooks.Wants(normalizedKind, layer) ? _device.Allocate(ElementType.F32, x.Shape) : null;
@@ -116,9 +117,8 @@ internal sealed partial class ForwardPass
     private MatMul ProductOf(Tensor x, Linear projection, Tensor result) =>
         new() { X = Flat(x), W = projection.Weight, Bias = projection.Bias, Out = Flat(result) };
 
-    private Tensor LookUp(Weight table, int[] ids)
+    private Tensor LookUp(Weight table, Tensor rows)
     {
-        using Tensor rows = _device.Upload<int>(ids, ids.Length);
         Tensor result = New(table.Inner);
         _device.Run(new Embed { Ids = rows, Table = table, Out = result });
         return result;
@@ -147,7 +147,13 @@ internal sealed partial class ForwardPass
     private Tensor Residual() => New(_description.Width);
 
     /// <summary>[batch, positions, axes…].</summary>
-    private Tensor New(params ReadOnlySpan<int> axes) => _device.Allocate(ElementType.F32, [_batch, _length, .. axes]);
+    private Tensor New(params ReadOnlySpan<int> axes) => New(ElementType.F32, axes);
+
+    private Tensor New(ElementType type, params ReadOnlySpan<int> axes) => _device.Allocate(type, [_batch, _length, .. axes]);
+
+    /// <summary>How a value is kept that a projection reads: as its products like it, if no hook looks at it.</summary>
+    private ElementType OperandOf(Linear projection, bool isObserved = false) =>
+        isObserved ? ElementType.F32 : _device.OperandType(projection.Weight);
 
     private static Matrix? View(Tensor? tensor) => tensor is null ? default(Matrix?) : Matrix.From(tensor);
 

@@ -14,6 +14,7 @@ internal sealed partial class ForwardPass : IDisposable
     private readonly ModelDescription _description;
     private readonly ModelWeights _weights;
     private readonly TokenBatch _tokens;
+    private readonly TokenInputs _inputs;
     private readonly KeyValueCache? _cache;
     private readonly HookSession _hooks;
     private readonly CancellationToken _cancellation;
@@ -21,71 +22,25 @@ internal sealed partial class ForwardPass : IDisposable
     private readonly int _batch;
     private readonly int _length;
     private readonly int _past;
-    private readonly int[] _positions;
-    private readonly Tensor _spans;
-    private readonly Rotation? _rotation;
-    private readonly Rotation? _localRotation;
     private readonly Tensor? _slopes;
-    private readonly (int, int)[] _rotaryKeys = [];
 
     public ForwardPass(
-        Device device, ModelDescription description, ModelWeights weights, RotaryTables? rotary, RotaryTables? localRotary, TokenBatch tokens,
-        KeyValueCache? cache, HookSession hooks, CancellationToken cancellation)
+        Device device, ModelDescription description, ModelWeights weights, TokenBatch tokens, TokenInputs inputs, KeyValueCache? cache,
+        HookSession hooks, CancellationToken cancellation)
     {
         (_device, _description, _weights) = (device, description, weights);
-        (_tokens, _cache, _hooks, _cancellation) = (tokens, cache, hooks, cancellation);
+        (_tokens, _inputs, _cache, _hooks, _cancellation) = (tokens, inputs, cache, hooks, cancellation);
         (_batch, _length, _past) = (tokens.Batch, tokens.Length, cache?.Length ?? 0);
-        cache?.CheckNext(tokens);
-
-        // A sequence's positions count from its first real token; padding has none.
-        ReadOnlySpan<int> cachedFirst = cache is not null ? cache.First : new int[_batch];
-        var spans = new int[_batch * 2];
-        var totals = new int[_batch];
-        _positions = new int[_batch * _length];
-        for (int row = 0; row < _batch; row++)
-        {
-            (int start, int end) = tokens.Spans[row];
-            int first = _past == 0 ? start : cachedFirst[row];
-            (spans[2 * row], spans[2 * row + 1], totals[row]) = (first, _past + end, _past + end - first);
-            for (int i = 0; i < _length; i++)
-            {
-                _positions[row * _length + i] = i >= start && i < end ? _past + i - first : -1;
-            }
-        }
-
-        if (description.Positions is LearnedPositions && totals.Max() > description.Context)
-        {
-            throw new ModelException(
-                $"A text of {totals.Max()} tokens does not fit the model's {description.Context} learned positions.", "Shorten the text.");
-        }
-
-        if (rotary is not null)
-        {
-            _rotaryKeys = [.. totals.Select(total => (rotary.LengthKey(total), localRotary?.LengthKey(total) ?? 0))];
-            cache?.CheckRotation(_rotaryKeys);
-            _rotation = Rotation.Of(device, rotary, totals, _positions);
-            _localRotation = localRotary is null ? null : Rotation.Of(device, localRotary, totals, _positions);
-        }
-
         if (description.Positions is AlibiPositions alibi)
         {
             _slopes = device.Upload<float>([.. alibi.Slopes], alibi.Slopes.Count);
         }
-
-        _spans = device.Upload<int>(spans, _batch, 2);
     }
 
     /// <summary>The residual stream before the first block.</summary>
     public Tensor Embed()
     {
-        // Padding gives zeros: the id −1 is no token.
-        int[] ids = _tokens.Ids.ToArray();
-        for (int i = 0; i < ids.Length; i++)
-        {
-            ids[i] = _positions[i] < 0 ? -1 : ids[i];
-        }
-
-        Tensor tokens = LookUp(_weights.TokenEmbedding, ids);
+        Tensor tokens = LookUp(_weights.TokenEmbedding, _inputs.Ids);
         if (_weights.EmbeddingProjection is { } projection)
         {
             using Tensor narrow = tokens;
@@ -115,7 +70,7 @@ internal sealed partial class ForwardPass : IDisposable
             return tokens;
         }
 
-        Tensor positions = LookUp(table, _positions);
+        Tensor positions = LookUp(table, _inputs.Places);
         _hooks.Visit(HookKind.PosEmbed, 0, ref positions);
         return Sum(tokens, positions);
     }
@@ -123,11 +78,12 @@ internal sealed partial class ForwardPass : IDisposable
     /// <summary>An encoder's: the norm of tokens plus token types plus positions. Takes the tokens over.</summary>
     private Tensor EmbedSentences(Tensor tokens)
     {
-        int[] types = [.. _positions.Select((position, i) => position < 0 ? -1 : _tokens.TypeOf(i))];
+        int[] types = [.. _inputs.Positions.Select((position, i) => position < 0 ? -1 : _tokens.TypeOf(i))];
+        using Tensor typeIds = _device.Upload<int>(types, types.Length);
         _hooks.Visit(HookKind.EncoderEmbed, 0, ref tokens);
-        Tensor typeEmbedding = LookUp(_weights.TokenTypeEmbedding!, types);
+        Tensor typeEmbedding = LookUp(_weights.TokenTypeEmbedding!, typeIds);
         _hooks.Visit(HookKind.TokenTypeEmbed, 0, ref typeEmbedding);
-        Tensor positions = LookUp(_weights.PositionEmbedding!, _positions);
+        Tensor positions = LookUp(_weights.PositionEmbedding!, _inputs.Places);
         _hooks.Visit(HookKind.EncoderPosEmbed, 0, ref positions);
         using Tensor sum = Sum(Sum(tokens, typeEmbedding), positions);
         return Norm(sum, _weights.EmbeddingNorm!, HookKind.EmbedLnScale, HookKind.EmbedLnNormalized, 0);
@@ -142,24 +98,20 @@ internal sealed partial class ForwardPass : IDisposable
             residual = Block(layer, residual);
         }
 
-        _cache?.Advance(_tokens, _rotaryKeys);
         return residual;
     }
 
-    public void Dispose()
-    {
-        _spans.Dispose();
-        _rotation?.Dispose();
-        _localRotation?.Dispose();
-        _slopes?.Dispose();
-    }
+    public void Dispose() => _slopes?.Dispose();
 
     private Tensor Block(int layer, Tensor residPre)
     {
         BlockWeights weights = _weights.Blocks[layer];
         bool onResidual = _description.Norms == NormPlacement.OnResidual, before = weights.Ln1 is not null && !onResidual;
         _hooks.Visit(HookKind.ResidPre, layer, ref residPre);
-        using Tensor normed = before ? Norm(residPre, weights.Ln1!, HookKind.Ln1Scale, HookKind.Ln1Normalized, layer) : residPre.Share();
+        ElementType type = weights.Mixture is null ? OperandOf(weights.Attention.Q) : ElementType.F32;
+        using Tensor normed = before
+            ? Norm(residPre, weights.Ln1!, HookKind.Ln1Scale, HookKind.Ln1Normalized, layer, type: type)
+            : residPre.Share();
         Tensor residMid = Attention(layer, weights, residPre, normed);
         if (!_description.ParallelBlock)
         {

@@ -24,6 +24,21 @@ internal sealed class LogitReader
         NextLogProbabilities = new float[next?.Length ?? 0];
     }
 
+    /// <summary>What was read elsewhere: the likeliest tokens of each row, [rows · top] each.</summary>
+    public static LogitReader Of(Device device, int rows, int top, int[] tokens, float[] logits, float[] logProbabilities)
+    {
+        var reader = new LogitReader(device, rows, top, [], null);
+        for (int i = 0; i < tokens.Length; i++)
+        {
+            (int row, int rank) = Math.DivRem(i, top);
+            reader.Top[row, rank] = tokens[i];
+            reader.TopLogits[row, rank] = logits[i];
+            reader.TopLogProbabilities[row, rank] = logProbabilities[i];
+        }
+
+        return reader;
+    }
+
     /// <summary>[rows, top]: the likeliest tokens, likeliest first; of equal logits the lower id first.</summary>
     public int[,] Top { get; }
 

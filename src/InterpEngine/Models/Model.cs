@@ -137,18 +137,10 @@ public sealed partial class Model : IDisposable
             HookSession.CheckReached(options, from, options.StopAtLayer is null ? null : to);
             Device.Arena.ResetPeak();
             long before = Device.Arena.LiveBytes;
-            using var pass = new ForwardPass(Device, Description, _weights, _rotary, _localRotary, tokens, options.Cache, session, cancellation);
-            Tensor residual = null!;
-            void Blocks() => residual = pass.Blocks(options.StartAtLayer is null ? pass.Embed() : options.Residual!.Share(), from, to);
-            if (options.Hooks.Count == 0 && Description.Experts is null)
-            {
-                Device.RunAsGraph(Blocks);
-            }
-            else
-            {
-                Blocks(); // callbacks and routing read values back
-            }
-
+            using var inputs = new TokenInputs(Device, Description, _rotary, _localRotary, tokens, options.Cache);
+            using var pass = new ForwardPass(Device, Description, _weights, tokens, inputs, options.Cache, session, cancellation);
+            Tensor start = options.StartAtLayer is null ? pass.Embed() : options.Residual!.Share(), residual = pass.Blocks(start, from, to);
+            options.Cache?.Advance(tokens, inputs.RotaryKeys);
             RunResult result = options.StopAtLayer is not null
                 ? new RunResult { Residual = residual, Cache = session.Cache }
                 : pass.Finish(residual, options);

@@ -16,18 +16,13 @@ internal sealed class RotaryTables(RotaryFrequencies frequencies, Device device)
 
     /// <summary>The rows that a batch needs, and each sequence's first row in them.</summary>
     /// <param name="lengths">Real tokens of each sequence, those in its cache included.</param>
-    public Rows For(ReadOnlySpan<int> lengths)
+    /// <param name="longest">Positions for which there are to be rows, at least as many as tokens.</param>
+    public Rows For(ReadOnlySpan<int> lengths, int longest)
     {
         var keys = new int[lengths.Length];
         for (int i = 0; i < keys.Length; i++)
         {
             keys[i] = frequencies.LengthKey(lengths[i]);
-        }
-
-        int longest = 0;
-        foreach (int length in lengths)
-        {
-            longest = Math.Max(longest, length);
         }
 
         int[] distinct = [.. keys.Distinct()];

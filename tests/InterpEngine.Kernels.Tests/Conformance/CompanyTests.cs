@@ -56,6 +56,55 @@ public sealed class CompanyTests
         }
     }
 
+    /// <summary>A cache that goes on where the device alone knows: the same bits as with a number that the host gives.</summary>
+    [Theory]
+    [MemberData(nameof(DeviceNames))]
+    public void Steps_of_a_cache(string device)
+    {
+        const int batch = 2, heads = 4, groups = 2, size = 16, capacity = 70;
+        using var run = new OpRun(Devices.All[device].Value, 8);
+        Device on = run.Device;
+        float[] cached = run.Values(batch * capacity * groups * size);
+        foreach (int past in (int[])[0, 5, 68, 69])
+        {
+            Tensor keys = run.Tensor(cached, batch, capacity, groups, size), counted = run.Tensor(cached, batch, capacity, groups, size);
+            Tensor values = run.Tensor(cached, batch, capacity, groups, size);
+            Tensor own = run.Tensor(run.Values(batch * groups * size), batch, 1, groups, size);
+            Tensor q = run.Tensor(run.Values(batch * heads * size), batch, 1, heads, size);
+            int token = groups * size;
+            on.Run(new Copy
+            {
+                From = new Matrix(own, 0, batch, token, token),
+                To = new Matrix(keys, (long)past * token, batch, token, (long)capacity * token),
+            });
+            on.Run(new Append { Keys = own, Values = own, KeyCache = counted, ValueCache = values, At = run.Tensor([past], 1) });
+            Assert.Equal(keys.ToArray<float>(), counted.ToArray<float>());
+            Assert.Equal(keys.ToArray<float>(), values.ToArray<float>());
+
+            Tensor spans = run.Tensor([0, past + 1, past / 2, past + 1], batch, 2);
+            using Tensor z = on.Allocate(ElementType.F32, batch, 1, heads, size), zCounted = on.Allocate(ElementType.F32, batch, 1, heads, size);
+            var op = new Attention { Q = q, K = keys, V = keys, Keys = past + 1, Spans = spans, Scale = 0.3f };
+            on.Run(op with { Z = z });
+            on.Run(op with { K = counted, V = values, Keys = capacity, KeyCount = run.Tensor([past + 1], 1), Z = zCounted });
+            Assert.Equal(z.ToArray<float>(), zCounted.ToArray<float>());
+        }
+    }
+
+    /// <summary>Reported at the latest when something is read.</summary>
+    [Theory]
+    [MemberData(nameof(DeviceNames))]
+    public void A_full_cache(string device)
+    {
+        using Device on = Devices.OpenAnew(device);
+        using Tensor from = on.Upload<float>([1, 2, 3, 4], 1, 2, 2), to = on.Upload<float>(new float[10], 1, 5, 2), at = on.Upload<int>([4], 1);
+        Assert.Throws<ArgumentException>(() =>
+        {
+            on.Run(new Append { Keys = from, Values = from, KeyCache = to, ValueCache = to, At = at });
+            to.ToArray<float>();
+        });
+        Assert.DoesNotContain(3, to.ToArray<float>());
+    }
+
     private static void Together(OpRun run, int rows, int inner, int size, int heads, ElementType type, RotaryPairs pairs)
     {
         int start = size % 3, half = (size - start) / 4, columns = heads * size;

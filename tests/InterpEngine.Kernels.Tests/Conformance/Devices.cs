@@ -42,6 +42,12 @@ internal static class Devices
     /// <summary>For theories that run once on every device.</summary>
     public static IEnumerable<TheoryDataRow<string>> Names() => All.Keys.Order().Select(name => new TheoryDataRow<string>(name));
 
+    /// <summary>A device of its own, for tests that leave traces on one.</summary>
+    public static Device OpenAnew(string name) =>
+        name == "reference" ? Device.Reference()
+        : Cpus.TryGetValue(name, out Lazy<Device>? cpu) ? new CpuDevice(3, ((CpuDevice)cpu.Value).InstructionSet)
+        : OpenGpu(name);
+
     /// <summary>A GPU by its name in <see cref="Named"/>.</summary>
     /// <param name="name">The name.</param>
     /// <param name="options">How it computes; null for what the name says.</param>

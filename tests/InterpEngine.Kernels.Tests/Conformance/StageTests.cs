@@ -34,6 +34,38 @@ public sealed class StageTests
 
     [Theory]
     [MemberData(nameof(DeviceNames))]
+    public void A_product_in_parts(string device)
+    {
+        using var run = new OpRun(Devices.All[device].Value, 4);
+        Device on = run.Device;
+        (int rows, int inner, int columns) = (device.StartsWith("cuda", StringComparison.Ordinal) ? 20_000 : 40, 64, 600);
+        foreach (ElementType type in (ElementType[])[ElementType.F32, ElementType.BF16])
+        {
+            Tensor bias = run.Tensor(run.Values(columns), columns);
+            using Tensor whole = on.Allocate(ElementType.F32, rows, columns), parts = on.Allocate(ElementType.F32, rows, columns);
+            using Tensor pre = on.Allocate(ElementType.F32, rows, columns);
+            var op = new MatMul
+            {
+                X = run.Tensor(run.Values(rows * inner), rows, inner),
+                W = run.Weight(run.Values(inner * columns), inner, columns, type),
+                Bias = bias,
+                Out = whole,
+            };
+            on.Run(op);
+            on.Run(op with { Activation = Activation.Relu, Pre = pre, Out = parts });
+            Assert.Equal(whole.ToArray<float>(), pre.ToArray<float>());
+            foreach ((int first, int count) in ((int, int)[])[(0, 256), (256, 320), (576, 24)])
+            {
+                using Tensor own = bias.Slice(first, count);
+                on.Run(op with { Bias = own, ColumnStart = first, Out = new Matrix(parts, first, rows, count, columns) });
+            }
+
+            Assert.Equal(whole.ToArray<float>(), parts.ToArray<float>());
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(DeviceNames))]
     public void Attention(string device)
     {
         using var run = new OpRun(Devices.All[device].Value, 2);

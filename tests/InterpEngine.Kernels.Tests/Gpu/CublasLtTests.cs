@@ -75,15 +75,17 @@ public sealed unsafe class CublasLtTests
             Library.Reset(algorithms: 3, refuses: 0);
             using (var products = new LtProducts(Library.Api(), workspace: 4096))
             {
-                var product = new LtProduct(ProductType.BFloat16, 16, 64, 32, 64, 48, 128, Rows: 1, Inner: 64, Columns: 128);
+                var product = new LtProduct(new LtFamily(ProductType.BFloat16, 64, 128, 64), 16, 64, 32, 48, 128, Rows: 1, Columns: 128);
                 Run(products, product);
                 Run(products, product with { Rows = 1000 });
+                Assert.True(products.Takes(product.Family, 64));
+                Run(products, product with { Columns = 64 });
                 Assert.Equal(1, Library.Heuristics);
-                Run(products, product with { Type = ProductType.Tf32 });
+                Run(products, product with { Family = product.Family with { Type = ProductType.Tf32 } });
                 Assert.Equal(2, Library.Heuristics);
             }
 
-            Assert.Equal([101ul, 101, 101], Library.Used); // the first, without split-K
+            Assert.Equal([101ul, 101, 101, 101], Library.Used); // the first, without split-K
             Assert.Equal(0, Library.Live);
         }
     }
@@ -96,7 +98,7 @@ public sealed unsafe class CublasLtTests
             Library.Reset(algorithms: 3, refuses: 101);
             using (var products = new LtProducts(Library.Api(), workspace: 4096))
             {
-                var product = new LtProduct(ProductType.Float32, 16, 64, 32, 64, 48, 128, 7, 64, 128, Bias: 64);
+                var product = new LtProduct(new LtFamily(ProductType.Float32, 64, 128, 64), 16, 64, 32, 48, 128, 7, 128, Bias: 64);
                 Run(products, product);
                 Library.Refuses = 0;
                 Run(products, product with { Rows = 8 });
@@ -115,7 +117,7 @@ public sealed unsafe class CublasLtTests
             Library.Reset(algorithms: 0, refuses: 0);
             using (var products = new LtProducts(Library.Api(), workspace: 4096))
             {
-                var product = new LtProduct(ProductType.Float32, 16, 3, 32, 3, 48, 5, 7, 3, 5);
+                var product = new LtProduct(new LtFamily(ProductType.Float32, 3, 5, 3), 16, 3, 32, 48, 5, 7, 5);
                 Assert.False(products.Serves(product.Family));
                 Assert.False(products.Serves(product.Family));
                 Assert.False(products.Fuses(product.Family, LtEpilogue.Bias));
@@ -136,7 +138,7 @@ public sealed unsafe class CublasLtTests
             using (var products = new LtProducts(Library.Api(), workspace: 4096))
             {
                 Library.Fails = CublasStatus.ExecutionFailed;
-                var product = new LtProduct(ProductType.Float32, 16, 4, 32, 4, 48, 8, 7, 4, 8);
+                var product = new LtProduct(new LtFamily(ProductType.Float32, 4, 8, 4), 16, 4, 32, 48, 8, 7, 8);
                 var error = Assert.Throws<CublasLtException>(() => Run(products, product));
                 Assert.Equal(CublasStatus.ExecutionFailed, error.Status);
                 Assert.Contains("[7, 4] and [4, 8]", error.Message, StringComparison.Ordinal);

@@ -101,7 +101,7 @@ public sealed class TensorCores : IDisposable
     public Device Gpu { get; } = Devices.OpenGpu(
         Devices.Named ?? Devices.Simulated,
         new CudaOptions { Products = ProductLibrary.Own, Tf32 = true, Bf16Attention = true },
-        warps: 4,
+        warps: 8,
         lanes: 32);
 
     public void Dispose() => Gpu.Dispose();

@@ -30,9 +30,9 @@ internal static class RandomModel
 
             writer.Write(name, type switch
             {
-                SafetensorsType.F16 => MemoryMarshal.AsBytes<Half>([.. values.Select(value => (Half)value)]),
+                SafetensorsType.F16 => MemoryMarshal.AsBytes<Half>(Array.ConvertAll(values, value => (Half)value)),
                 SafetensorsType.BF16 => MemoryMarshal.AsBytes<ushort>(
-                    [.. values.Select(value => (ushort)(BitConverter.SingleToUInt32Bits(value) >> 16))]),
+                    Array.ConvertAll(values, value => (ushort)(BitConverter.SingleToUInt32Bits(value) >> 16))),
                 _ => MemoryMarshal.AsBytes<float>(values),
             });
         }

@@ -14,29 +14,25 @@ internal enum ProductType
 }
 
 /// <summary>
-/// Out [rows, columns] = X·Wᵀ (+ bias, + Out) with X [rows, inner] and W [columns, inner], all by rows. Addresses and strides are
+/// Out [rows, columns] = X·Wᵀ (+ bias or + Added) with X [rows, inner] and W [columns, inner], all by rows. Addresses and strides are
 /// multiples of <see cref="LtProducts.Alignment"/> bytes.
 /// </summary>
-/// <param name="Type">How operands are kept and multiplied.</param>
+/// <param name="Family">What the algorithm is chosen for. Neither the number of rows nor what follows the sum is in it: they must not
+/// choose the order of a sum.</param>
 /// <param name="X">Address of X.</param>
 /// <param name="XStride">Elements from one row of X to the next.</param>
 /// <param name="W">Address of W.</param>
-/// <param name="WStride">Elements from one row of W to the next.</param>
 /// <param name="Out">Address of the fp32 result.</param>
 /// <param name="OutStride">Elements from one row of the result to the next.</param>
 /// <param name="Rows">Rows of X.</param>
-/// <param name="Inner">Inner length.</param>
-/// <param name="Columns">Rows of W.</param>
+/// <param name="Columns">Rows of W: all of the family's, or as many as it takes.</param>
 /// <param name="Bias">Address of fp32 [columns], or 0.</param>
-/// <param name="Accumulate">Whether Out is added; not with a bias, which would be added in another order.</param>
+/// <param name="Added">Address of fp32 rows that are added, or 0; not with a bias, which would be added in another order.</param>
+/// <param name="AddedStride">Elements from one of them to the next.</param>
 internal readonly record struct LtProduct(
-    ProductType Type, nint X, long XStride, nint W, long WStride, nint Out, long OutStride, int Rows, int Inner, int Columns,
-    nint Bias = 0, bool Accumulate = false)
+    LtFamily Family, nint X, long XStride, nint W, nint Out, long OutStride, int Rows, int Columns,
+    nint Bias = 0, nint Added = 0, long AddedStride = 0)
 {
-    /// <summary>What the algorithm is chosen for. Neither the number of rows nor what follows the sum is in it: they must not
-    /// choose the order of a sum.</summary>
-    public LtFamily Family => new(Type, Inner, Columns, WStride);
-
     public LtEpilogue Epilogue => Bias == 0 ? LtEpilogue.None : LtEpilogue.Bias;
 }
 
@@ -59,12 +55,15 @@ internal sealed unsafe class LtProducts : IDisposable
     /// <summary>Rows for which the library is asked what is fastest: enough to fill a GPU.</summary>
     private const int TypicalRows = 2048;
     private const int Candidates = 32;
+    private const int MostOperands = 1024;
 
     private readonly CublasLtApi _api;
     private readonly nint _workspace;
     private readonly LtObject _context, _preference;
     private readonly Dictionary<LtFamily, Algorithm?> _algorithms = [];
+    private readonly Dictionary<LtProduct, Operands> _operands = [];
     private readonly Dictionary<(LtFamily Family, LtEpilogue Epilogue), bool> _fused = [];
+    private readonly Dictionary<(LtFamily Family, int Columns), bool> _taken = [];
 
     /// <summary>Opens the library on the GPU whose context is current.</summary>
     /// <param name="api">The library.</param>
@@ -101,26 +100,74 @@ internal sealed unsafe class LtProducts : IDisposable
         return fuses;
     }
 
+    /// <summary>Whether the family's own algorithm makes so many columns too; none are no work.</summary>
+    /// <exception cref="CublasLtException">The library fails.</exception>
+    public bool Takes(LtFamily family, int columns)
+    {
+        if (columns == 0)
+        {
+            return true;
+        }
+
+        if (!_taken.TryGetValue((family, columns), out bool takes))
+        {
+            takes = Supports(family with { Columns = columns }, LtEpilogue.None, _algorithms[family]!.Value);
+            _taken[(family, columns)] = takes;
+        }
+
+        return takes;
+    }
+
     /// <summary>Computes, on a stream, what it serves and fuses.</summary>
     /// <exception cref="CublasLtException">The library fails.</exception>
     public void Run(in LtProduct product, nint stream)
     {
         Algorithm algorithm = _algorithms[product.Family]!.Value;
-        using var operands = new Operands(
-            _api, product.Family, product.Epilogue, product.Rows, product.XStride, product.OutStride, product.Bias);
-        float one = 1, beta = product.Accumulate ? 1 : 0;
+        Operands operands = OperandsOf(in product);
+        float one = 1, beta = product.Added != 0 ? 1 : 0;
+        nint added = product.Added != 0 ? product.Added : product.Out;
         CublasStatus status = _api.Multiply(
             _context.Pointer, operands.Descriptor.Pointer, &one, product.W, operands.W.Pointer, product.X, operands.X.Pointer,
-            &beta, product.Out, operands.Out.Pointer, product.Out, operands.Out.Pointer, &algorithm, _workspace,
-            (nuint)WorkspaceBytes, stream);
+            &beta, added, operands.Added.Pointer, product.Out, operands.Out.Pointer, &algorithm, _workspace, (nuint)WorkspaceBytes, stream);
         CublasLtApi.Check(status,
-            $"the product of [{product.Rows}, {product.Inner}] and [{product.Inner}, {product.Columns}] in {product.Type}");
+            $"the product of [{product.Rows}, {product.Family.Inner}] and [{product.Family.Inner}, {product.Columns}] in {product.Family.Type}");
     }
 
     public void Dispose()
     {
+        Forget();
         _preference.Dispose();
         _context.Dispose();
+    }
+
+    /// <summary>A product's description for the library, which costs more to make than a short product takes: the last ones are
+    /// kept.</summary>
+    private Operands OperandsOf(in LtProduct product)
+    {
+        LtProduct shape = product with { X = 0, W = 0, Out = 0, Added = 0 };
+        if (!_operands.TryGetValue(shape, out Operands? operands))
+        {
+            if (_operands.Count == MostOperands)
+            {
+                Forget();
+            }
+
+            _operands[shape] = operands = new Operands(
+                _api, product.Family with { Columns = product.Columns }, product.Epilogue, product.Rows, product.XStride, product.OutStride,
+                product.Bias, product.AddedStride);
+        }
+
+        return operands;
+    }
+
+    private void Forget()
+    {
+        foreach (Operands operands in _operands.Values)
+        {
+            operands.Dispose();
+        }
+
+        _operands.Clear();
     }
 
     /// <summary>The fastest algorithm by the library's own estimate that serves one row and many without splitting K.</summary>
@@ -184,7 +231,8 @@ internal sealed unsafe class LtProducts : IDisposable
     /// columns.</summary>
     private sealed class Operands : IDisposable
     {
-        public Operands(CublasLtApi api, LtFamily family, LtEpilogue epilogue, int rows, long xStride, long outStride, nint bias)
+        public Operands(
+            CublasLtApi api, LtFamily family, LtEpilogue epilogue, int rows, long xStride, long outStride, nint bias, long addedStride = 0)
         {
             DataType type = family.Type == ProductType.BFloat16 ? DataType.BFloat16 : DataType.Float32;
             ComputeType compute = family.Type == ProductType.Tf32 ? ComputeType.FastTf32 : ComputeType.Float32;
@@ -192,6 +240,7 @@ internal sealed unsafe class LtProducts : IDisposable
             W = LtObject.Layout(api, type, family.Inner, family.Columns, family.WStride);
             X = LtObject.Layout(api, type, family.Inner, rows, xStride);
             Out = LtObject.Layout(api, DataType.Float32, family.Columns, rows, outStride);
+            Added = LtObject.Layout(api, DataType.Float32, family.Columns, rows, addedStride != 0 ? addedStride : outStride);
         }
 
         public LtObject Descriptor { get; }
@@ -202,12 +251,16 @@ internal sealed unsafe class LtProducts : IDisposable
 
         public LtObject Out { get; }
 
+        /// <summary>What is added; as Out where nothing is.</summary>
+        public LtObject Added { get; }
+
         public void Dispose()
         {
             Descriptor.Dispose();
             W.Dispose();
             X.Dispose();
             Out.Dispose();
+            Added.Dispose();
         }
     }
 }

@@ -11,7 +11,6 @@ internal sealed unsafe class GraphApi
         BeginCapture = (delegate* unmanaged<nint, CaptureMode, CudaError>)export("cuStreamBeginCapture_v2");
         EndCapture = (delegate* unmanaged<nint, nint*, CudaError>)export("cuStreamEndCapture");
         Instantiate = (delegate* unmanaged<nint*, nint, ulong, CudaError>)export("cuGraphInstantiateWithFlags");
-        Update = (delegate* unmanaged<nint, nint, UpdateResult*, CudaError>)export("cuGraphExecUpdate_v2");
         Launch = (delegate* unmanaged<nint, nint, CudaError>)export("cuGraphLaunch");
         DestroyExecutable = (delegate* unmanaged<nint, CudaError>)export("cuGraphExecDestroy");
         DestroyGraph = (delegate* unmanaged<nint, CudaError>)export("cuGraphDestroy");
@@ -20,7 +19,6 @@ internal sealed unsafe class GraphApi
     public readonly delegate* unmanaged<nint, CaptureMode, CudaError> BeginCapture;
     public readonly delegate* unmanaged<nint, nint*, CudaError> EndCapture;
     public readonly delegate* unmanaged<nint*, nint, ulong, CudaError> Instantiate;
-    public readonly delegate* unmanaged<nint, nint, UpdateResult*, CudaError> Update;
     public readonly delegate* unmanaged<nint, nint, CudaError> Launch;
     public readonly delegate* unmanaged<nint, CudaError> DestroyExecutable;
     public readonly delegate* unmanaged<nint, CudaError> DestroyGraph;
@@ -31,12 +29,4 @@ internal enum CaptureMode
 {
     /// <summary>Calls that no stream orders, such as allocations, are allowed meanwhile and happen at once.</summary>
     Relaxed = 2,
-}
-
-/// <summary>CUgraphExecUpdateResultInfo.</summary>
-internal struct UpdateResult
-{
-    public int Result;
-    public nint ErrorNode;
-    public nint ErrorFromNode;
 }

@@ -1,8 +1,8 @@
 namespace InterpEngine.Kernels.Gpu.Graphs;
 
 /// <summary>
-/// Page-locked host memory for what a recording copies to the GPU: a graph reads it when it runs, which is after the caller's own
-/// memory has gone. What is there is kept until the next recording begins.
+/// Page-locked host memory for what a recording copies to the GPU and back: a graph reads and writes it when it runs, which is after the
+/// caller's own memory has gone.
 /// </summary>
 /// <param name="allocate">Allocates page-locked bytes.</param>
 /// <param name="free">Frees them.</param>
@@ -14,32 +14,27 @@ internal sealed unsafe class Staging(Func<long, nint> allocate, Action<nint> fre
     private readonly List<(nint Address, long Bytes)> _pages = [];
     private long _used;
 
-    /// <summary>A copy of some bytes.</summary>
-    public nint Copy(ReadOnlySpan<byte> source)
+    /// <summary>Room for some bytes.</summary>
+    public nint Reserve(long bytes)
     {
-        if (_pages.Count == 0 || source.Length > _pages[^1].Bytes - _used)
+        if (_pages.Count == 0 || bytes > _pages[^1].Bytes - _used)
         {
-            long bytes = Math.Max(PageBytes, source.Length);
-            _pages.Add((allocate(bytes), bytes));
+            long page = Math.Max(PageBytes, bytes);
+            _pages.Add((allocate(page), page));
             _used = 0;
         }
 
         nint address = _pages[^1].Address + (nint)_used;
-        source.CopyTo(new Span<byte>((void*)address, source.Length));
-        _used += (source.Length + Alignment - 1) / Alignment * Alignment;
+        _used += (bytes + Alignment - 1) / Alignment * Alignment;
         return address;
     }
 
-    /// <summary>Forgets everything; the GPU must be done with it. One page is kept.</summary>
-    public void Reset()
+    /// <summary>A copy of some bytes.</summary>
+    public nint Copy(ReadOnlySpan<byte> source)
     {
-        while (_pages.Count > 1)
-        {
-            free(_pages[^1].Address);
-            _pages.RemoveAt(_pages.Count - 1);
-        }
-
-        _used = 0;
+        nint address = Reserve(source.Length);
+        source.CopyTo(new Span<byte>((void*)address, source.Length));
+        return address;
     }
 
     public void Dispose()

@@ -108,6 +108,27 @@ internal static unsafe class Ptx
     [IntrinsicImplementation]
     public static float Exp2(float x) => x < -126 ? 0 : (float)Math.Pow(2, x);
 
+    /// <summary>1/x with a relative error below 2⁻²²; subnormal numbers are zero.</summary>
+    [IntrinsicImplementation]
+    public static float Reciprocal(float x) => 1 / x;
+
+    /// <summary>The larger one; NaN only where both are.</summary>
+    [IntrinsicImplementation]
+    public static float Max(float a, float b) => float.MaxNumber(a, b);
+
+    /// <summary>One bit for each lane of the warp whose value is not zero.</summary>
+    [IntrinsicImplementation]
+    public static uint Ballot(uint value) => WarpExchange.Ballot(value);
+
+    /// <summary>
+    /// Nothing, in an else branch of its own. Where a branch changes many variables, ILGPU writes the moves for the case that it does
+    /// not run before the branch itself, where the old and the new variables take twice the registers; with this, behind it.
+    /// </summary>
+    [IntrinsicImplementation]
+    public static void Otherwise()
+    {
+    }
+
     private static uint RoundToBf16(float value)
     {
         uint bits = BitConverter.SingleToUInt32Bits(value);

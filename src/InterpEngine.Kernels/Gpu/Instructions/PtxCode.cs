@@ -50,20 +50,35 @@ internal static class PtxCode
         Write(code, $"cvt.rn.bf16x2.f32 {Name(code.AllocateHardware(value))}, {high}, {low}");
     }
 
-    public static void RoundToTf32(PTXBackend backend, PTXCodeGenerator code, Value value)
-    {
-        string input = Input(code, ((MethodCall)value)[0]);
-        Write(code, $"cvt.rna.tf32.f32 {Name(code.AllocateHardware(value))}, {input}");
-    }
+    public static void RoundToTf32(PTXBackend backend, PTXCodeGenerator code, Value value) => Unary(code, value, "cvt.rna.tf32.f32");
 
     public static void Fma(PTXBackend backend, PTXCodeGenerator code, Value value) => MultiplyAdd(code, value, "fma.rn.f32");
 
     public static void Dot4(PTXBackend backend, PTXCodeGenerator code, Value value) => MultiplyAdd(code, value, "dp4a.s32.s32");
 
-    public static void Exp2(PTXBackend backend, PTXCodeGenerator code, Value value)
+    public static void Exp2(PTXBackend backend, PTXCodeGenerator code, Value value) => Unary(code, value, "ex2.approx.ftz.f32");
+
+    public static void Reciprocal(PTXBackend backend, PTXCodeGenerator code, Value value) => Unary(code, value, "rcp.approx.ftz.f32");
+
+    public static void Max(PTXBackend backend, PTXCodeGenerator code, Value value)
+    {
+        var call = (MethodCall)value;
+        string a = Input(code, call[0]), b = Input(code, call[1]);
+        Write(code, $"max.f32 {Name(code.AllocateHardware(value))}, {a}, {b}");
+    }
+
+    public static void Ballot(PTXBackend backend, PTXCodeGenerator code, Value value)
+    {
+        string input = Input(code, ((MethodCall)value)[0]), result = Name(code.AllocateHardware(value));
+        Write(code, $"{{ .reg .pred voted; setp.ne.u32 voted, {input}, 0; vote.sync.ballot.b32 {result}, voted, 0xffffffff; }} //");
+    }
+
+    public static void Otherwise(PTXBackend backend, PTXCodeGenerator code, Value value) => Write(code, "//");
+
+    private static void Unary(PTXCodeGenerator code, Value value, string instruction)
     {
         string input = Input(code, ((MethodCall)value)[0]);
-        Write(code, $"ex2.approx.ftz.f32 {Name(code.AllocateHardware(value))}, {input}");
+        Write(code, $"{instruction} {Name(code.AllocateHardware(value))}, {input}");
     }
 
     private static void MultiplyAdd(PTXCodeGenerator code, Value value, string instruction)

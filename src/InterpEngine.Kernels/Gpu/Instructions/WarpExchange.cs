@@ -54,6 +54,19 @@ internal sealed unsafe class WarpExchange
         };
     }
 
+    /// <summary>One bit for each lane whose value is not zero.</summary>
+    public static uint Ballot(uint value)
+    {
+        ReadOnlySpan<uint> all = Show([value]);
+        uint ballot = 0;
+        for (int lane = 0; lane < Lanes; lane++)
+        {
+            ballot |= (all[lane * Registers] != 0 ? 1u : 0) << lane;
+        }
+
+        return ballot;
+    }
+
     private static uint Matrix(ReadOnlySpan<uint> all, int matrix, int g, int t, bool transposed)
     {
         int row = matrix * 8;

@@ -13,40 +13,40 @@ internal static class AttentionKernels
     /// <summary>Keys whose scores lie in shared memory.</summary>
     public const int Held = 4096;
 
+    /// <summary>Threads of a group, which are the lanes of a softmax's sum.</summary>
+    public const int Threads = 128;
+
     public const int GivenScores = 1;
     public const int GivenPattern = 2;
 
     /// <summary>What is given is scores or the pattern, as its kind says.</summary>
-    [Kernel(128)]
+    [Kernel(Threads)]
     public static void Attend(
-        ArrayView<float> q, ArrayView<float> k, ArrayView<float> v, ArrayView<int> spans, ArrayView<float> given, int kind,
+        ArrayView<float> q, ArrayView<float> k, ArrayView<float> v, ArrayView<int> spans, ArrayView<int> keyCount, ArrayView<float> given, int kind,
         ArrayView<float> slopes, ArrayView<float> sinks, ArrayView<float> scores, ArrayView<float> pattern, ArrayView<float> z,
-        int queries, int heads, int kvHeads, int size, int valueSize, int capacity, int keys, int window, int causal, float scale,
+        ArrayView<ushort> zNarrow, int queries, int heads, int kvHeads, int size, int valueSize, int capacity, int keys, int window, int causal, float scale,
         float cap)
     {
         ArrayView<float> scratch = SharedMemory.Allocate<float>(GroupTree.Scratch), held = SharedMemory.Allocate<float>(Held);
-        int query = Grid.IdxX % queries, head = Grid.IdxX / queries % heads, batch = Grid.IdxX / queries / heads;
-        int begin = spans[2 * batch], end = spans[2 * batch + 1], position = query + keys - queries;
-        int first = 0, last = 0;
-        if (position >= begin && position < end)
+        if (keyCount.Length != 0)
         {
-            int reach = window > 0 ? window : keys;
-            first = IntrinsicMath.Max(begin, position - reach + 1);
-            last = causal != 0 ? position + 1 : (int)IntrinsicMath.Min(end, (long)position + reach);
+            keys = keyCount[0];
         }
 
+        int query = Grid.IdxX % queries, head = Grid.IdxX / queries % heads, batch = Grid.IdxX / queries / heads;
+        VisibleKeys seen = VisibleKeys.Of(spans, batch, query, queries, keys, window, causal);
+        int first = seen.First, last = seen.End;
         long square = (((long)batch * heads + head) * queries + query) * keys;
         long place = ((long)batch * queries + query) * heads + head, token = place * size;
         int shared = head / (heads / kvHeads);
         long keyRow = ((long)batch * capacity * kvHeads + shared) * size, valueRow = ((long)batch * capacity * kvHeads + shared) * valueSize;
-        Outside(scores, square, keys, first, last, float.NegativeInfinity);
-        Outside(pattern, square, keys, first, last, 0);
-        bool mixing = pattern.Length != 0 || z.Length != 0, fits = last - first <= Held;
+        Outside(scores, square, keys, seen, float.NegativeInfinity);
+        Outside(pattern, square, keys, seen, 0);
+        bool hasZ = z.Length != 0 || zNarrow.Length != 0, mixing = pattern.Length != 0 || hasZ, fits = last - first <= Held;
         float sink = sinks.Length != 0 ? sinks[head] : float.NegativeInfinity, slope = slopes.Length != 0 ? slopes[head] : 0;
         float max = sink, factor = 1;
 
-        // The same lanes for every query of a sequence: lane 0 begins at the sequence's first token.
-        int lane = (Group.IdxX - (first - begin) % Group.DimX + Group.DimX) % Group.DimX;
+        int lane = Lane(seen);
         if (scores.Length != 0 || (mixing && kind != GivenPattern))
         {
             for (int tile = first; tile < last; tile += Held)
@@ -54,7 +54,7 @@ internal static class AttentionKernels
                 int stop = IntrinsicMath.Min(last, tile + Held);
                 for (int j = tile + lane; j < stop; j += Group.DimX)
                 {
-                    float score = Score(q, token, k, keyRow, kvHeads, size, given, square, kind, j, begin, scale, cap, slope, slopes.Length != 0);
+                    float score = Score(q, token, k, keyRow, kvHeads, size, given, square, kind, j, seen.Begin, scale, cap, slope, slopes.Length != 0);
                     max = Elementary.Max(max, score);
                     held[j - tile] = score;
                     if (scores.Length != 0)
@@ -76,7 +76,7 @@ internal static class AttentionKernels
                 {
                     float score = fits
                         ? held[j - tile]
-                        : Score(q, token, k, keyRow, kvHeads, size, given, square, kind, j, begin, scale, cap, slope, slopes.Length != 0);
+                        : Score(q, token, k, keyRow, kvHeads, size, given, square, kind, j, seen.Begin, scale, cap, slope, slopes.Length != 0);
                     sum += Elementary.Exp(score - max);
                 }
             }
@@ -90,7 +90,7 @@ internal static class AttentionKernels
             return;
         }
 
-        for (int channels = 0; channels == 0 || (z.Length != 0 && channels < valueSize); channels += Group.DimX)
+        for (int channels = 0; channels == 0 || (hasZ && channels < valueSize); channels += Group.DimX)
         {
             int channel = channels + Group.IdxX;
             float mixed = 0;
@@ -111,7 +111,7 @@ internal static class AttentionKernels
                         {
                             float score = fits
                                 ? held[j - tile]
-                                : Score(q, token, k, keyRow, kvHeads, size, given, square, kind, j, begin, scale, cap, slope, slopes.Length != 0);
+                                : Score(q, token, k, keyRow, kvHeads, size, given, square, kind, j, seen.Begin, scale, cap, slope, slopes.Length != 0);
                             weight = Elementary.Exp(score - max) * factor;
                         }
 
@@ -125,9 +125,9 @@ internal static class AttentionKernels
                     Group.Barrier();
                 }
 
-                for (int j = tile; z.Length != 0 && channel < valueSize && j < stop; j++)
+                if (hasZ && channel < valueSize)
                 {
-                    mixed = Ptx.Fma(held[j - tile], v[valueRow + (long)j * kvHeads * valueSize + channel], mixed);
+                    mixed = Mix(mixed, held, v, valueRow + (long)tile * kvHeads * valueSize + channel, kvHeads * valueSize, stop - tile);
                 }
             }
 
@@ -135,10 +135,15 @@ internal static class AttentionKernels
             {
                 z[place * valueSize + channel] = mixed;
             }
+
+            if (zNarrow.Length != 0 && channel < valueSize)
+            {
+                zNarrow[place * valueSize + channel] = (ushort)Elementary.RoundBF16(mixed);
+            }
         }
     }
 
-    /// <summary>The score of key j: a chain over the channels, the scale, the cap, then the slope.</summary>
+    /// <summary>The score of key j, of a chain over the channels.</summary>
     private static float Score(
         ArrayView<float> q, long token, ArrayView<float> k, long keyRow, int kvHeads, int size, ArrayView<float> given, long square,
         int kind, int j, int begin, float scale, float cap, float slope, bool sloped)
@@ -155,20 +160,59 @@ internal static class AttentionKernels
             sum = Ptx.Fma(q[token + i], k[key + i], sum);
         }
 
-        float score = sum * scale;
-        score = cap > 0 ? cap * Elementary.Tanh(score / cap) : score;
-        return sloped ? Ptx.Fma(slope, j - begin, score) : score;
+        return Bend(sum, j - begin, scale, cap, slope, sloped);
     }
 
+    /// <summary>A dot product's score: the scale, the cap, then the slope.</summary>
+    public static float Bend(float dot, int distance, float scale, float cap, float slope, bool sloped)
+    {
+        float score = dot * scale;
+        score = cap > 0 ? cap * Elementary.Tanh(score / cap) : score;
+        return sloped ? Ptx.Fma(slope, distance, score) : score;
+    }
+
+    /// <summary>How many keys after its first a thread begins: the same lanes for every query of a sequence, whose first token has
+    /// lane 0.</summary>
+    public static int Lane(VisibleKeys seen) =>
+        (Group.IdxX - (seen.First - seen.Begin) % Group.DimX + Group.DimX) % Group.DimX;
+
     /// <summary>What stands where the query sees no key.</summary>
-    private static void Outside(ArrayView<float> output, long square, int keys, int first, int last, float value)
+    public static void Outside(ArrayView<float> output, long square, int keys, VisibleKeys seen, float value)
     {
         for (int j = Group.IdxX; output.Length != 0 && j < keys; j += Group.DimX)
         {
-            if (j < first || j >= last)
+            if (!seen.Has(j))
             {
                 output[square + j] = value;
             }
         }
+    }
+
+    /// <summary>A channel with more values: a chain, but for what it reads, eight of which are on the way at a time.</summary>
+    private static float Mix(float sum, ArrayView<float> weights, ArrayView<float> v, long at, int stride, int count)
+    {
+        int i = 0;
+        for (; i + 8 <= count; i += 8)
+        {
+            float v0 = v[at], v1 = v[at + stride], v2 = v[at + 2L * stride], v3 = v[at + 3L * stride];
+            float v4 = v[at + 4L * stride], v5 = v[at + 5L * stride], v6 = v[at + 6L * stride], v7 = v[at + 7L * stride];
+            sum = Ptx.Fma(weights[i], v0, sum);
+            sum = Ptx.Fma(weights[i + 1], v1, sum);
+            sum = Ptx.Fma(weights[i + 2], v2, sum);
+            sum = Ptx.Fma(weights[i + 3], v3, sum);
+            sum = Ptx.Fma(weights[i + 4], v4, sum);
+            sum = Ptx.Fma(weights[i + 5], v5, sum);
+            sum = Ptx.Fma(weights[i + 6], v6, sum);
+            sum = Ptx.Fma(weights[i + 7], v7, sum);
+            at += 8L * stride;
+        }
+
+        for (; i < count; i++)
+        {
+            sum = Ptx.Fma(weights[i], v[at], sum);
+            at += stride;
+        }
+
+        return sum;
     }
 }

@@ -13,8 +13,8 @@ internal static class Elementary
     private const float Ln2Low = 1.42860682030941723e-6f;
     private const float Rounder = 12582912; // 1.5·2²³: adding and subtracting it rounds to a whole number
 
-    /// <summary>The non-linearity with the number of an <see cref="Activation"/>.</summary>
-    public static float Activate(int activation, float x)
+    /// <summary>The non-linearity with the number of an <see cref="Activation"/>. Four at a time ask once which one it is.</summary>
+    public static Four Activate(int activation, Four x)
     {
         if (activation == (int)Activation.None)
         {
@@ -28,55 +28,63 @@ internal static class Elementary
 
         if (activation == (int)Activation.ReluSquared)
         {
-            return Relu(x) * Relu(x);
+            return Four.Product(Relu(x), Relu(x));
         }
 
         if (activation == (int)Activation.Gelu)
         {
-            return 0.5f * x * (1 + Erf(x * 0.707106781f));
+            return new() { A = Gelu(x.A), B = Gelu(x.B), C = Gelu(x.C), D = Gelu(x.D) };
         }
 
         if (activation == (int)Activation.Tanh)
         {
-            return Tanh(x);
+            return new() { A = Tanh(x.A), B = Tanh(x.B), C = Tanh(x.C), D = Tanh(x.D) };
         }
 
         // All others are x·σ(u), or σ itself; ½(1 + tanh u) = σ(2u).
-        float u = x;
+        Four u = x;
         if (activation == (int)Activation.GeluTanh)
         {
-            u = 1.59576912f * Ptx.Fma(x * x * x, 0.044715f, x);
+            u = new() { A = TwiceGeluTanh(x.A), B = TwiceGeluTanh(x.B), C = TwiceGeluTanh(x.C), D = TwiceGeluTanh(x.D) };
         }
 
         if (activation == (int)Activation.QuickGelu)
         {
-            u = 1.702f * x;
+            u = x.Times(1.702f);
         }
 
-        float sigmoid = Sigmoid(u);
-        return activation == (int)Activation.Sigmoid ? sigmoid : x * sigmoid;
+        var sigmoid = new Four { A = Sigmoid(u.A), B = Sigmoid(u.B), C = Sigmoid(u.C), D = Sigmoid(u.D) };
+        return activation == (int)Activation.Sigmoid ? sigmoid : Four.Product(x, sigmoid);
     }
 
+    /// <summary>The non-linearity with the number of an <see cref="Activation"/>.</summary>
+    public static float Activate(int activation, float x) => Activate(activation, new Four { A = x }).A;
+
+    /// <summary>eˣ for x ≤ 0.</summary>
     public static float Exp(float x)
     {
-        float clamped = x < -104 ? -104 : x > 89 ? 89 : x;
-        float n = Nearest(clamped);
-        return Scale(ExpMinus1(Reduce(clamped, n)) + 1, n);
+        // n + 64 stands in the lowest bits of what is rounded, and is added to the exponent as it is; 2ⁿ alone may be too small for
+        // one. The last factor, 2⁻⁶⁴, rounds once, and is NaN where x is: additions to bits lose that.
+        float clamped = x < -104 ? -104 : x, rounded = Ptx.Fma(clamped, Log2E, Rounder + 64), n = rounded - (Rounder + 64);
+        float power = ExpMinus1(Reduce(clamped, n)) + 1;
+        float raised = Interop.IntAsFloat(Interop.FloatAsInt(power) + (Interop.FloatAsInt(rounded) << 23));
+        return raised * Ptx.Fma(clamped, 0, 5.42101086e-20f);
     }
 
     public static float Sigmoid(float x)
     {
         float e = Exp(-Abs(x));
-        return (x < 0 ? e : 1) / (1 + e);
+        return Quotient(x < 0 ? e : 1, 1 + e);
     }
 
     public static float Tanh(float x)
     {
         float t = Abs(x), twice = t * -2, clamped = twice < -40 ? -40 : twice;
-        float n = Nearest(clamped), q = ExpMinus1(Reduce(clamped, n)), s = Scale(1, n);
+        float rounded = Ptx.Fma(clamped, Log2E, Rounder), q = ExpMinus1(Reduce(clamped, rounded - Rounder));
+        float s = Interop.IntAsFloat(0x3f800000 + (Interop.FloatAsInt(rounded) << 23));
         float e = Ptx.Fma(s, q, s);
         bool near = t < 0.5493f;
-        float y = (near ? Ptx.Fma(-s, q, 1 - s) : 2 * e) / (1 + e);
+        float y = Quotient(near ? Ptx.Fma(-s, q, 1 - s) : 2 * e, 1 + e);
         return WithSign(near ? y : 1 - y, x);
     }
 
@@ -159,9 +167,24 @@ internal static class Elementary
     /// <summary>The nearest whole number of a small value, ties to even.</summary>
     public static float Round(float x) => x + Rounder - Rounder;
 
+    /// <summary>a/b for b in [1, 2] and |a| ≤ 2, within 0.51 ulp: the reciprocal by one step of Newton's, the quotient corrected by its
+    /// remainder. A division for every b takes twice the instructions.</summary>
+    private static float Quotient(float a, float b)
+    {
+        float r = Ptx.Reciprocal(b);
+        r = Ptx.Fma(Ptx.Fma(-b, r, 1), r, r);
+        float q = a * r;
+        return Ptx.Fma(Ptx.Fma(-b, q, a), r, q);
+    }
+
     private static float Relu(float x) => x < 0 ? 0 : x;
 
-    private static float Nearest(float x) => Ptx.Fma(x, Log2E, Rounder) - Rounder;
+    private static Four Relu(Four x) => new() { A = Relu(x.A), B = Relu(x.B), C = Relu(x.C), D = Relu(x.D) };
+
+    private static float Gelu(float x) => 0.5f * x * (1 + Erf(x * 0.707106781f));
+
+    /// <summary>2√(2/π)·(x + 0.044715·x³).</summary>
+    private static float TwiceGeluTanh(float x) => 1.59576912f * Ptx.Fma(x * x * x, 0.044715f, x);
 
     /// <summary>x − n·ln 2.</summary>
     private static float Reduce(float x, float n) => Ptx.Fma(n, -Ln2Low, Ptx.Fma(n, -Ln2High, x));
@@ -176,15 +199,6 @@ internal static class Elementary
         p = Ptx.Fma(p, r, 0.5f);
         return Ptx.Fma(r * r, p, r);
     }
-
-    /// <summary>x·2ⁿ for |n| ≤ 252, in two steps of which the first is exact.</summary>
-    private static float Scale(float x, float n)
-    {
-        int whole = IsNaN(n) ? 0 : (int)n, half = whole >> 1;
-        return x * PowerOfTwo(half) * PowerOfTwo(whole - half);
-    }
-
-    private static float PowerOfTwo(int n) => Interop.IntAsFloat((uint)(n + 127) << 23);
 
     private static float WithSign(float magnitude, float sign) =>
         Interop.IntAsFloat((Interop.FloatAsInt(magnitude) & 0x7fffffffu) | (Interop.FloatAsInt(sign) & 0x80000000u));

@@ -2,71 +2,117 @@ using ILGPU;
 
 namespace InterpEngine.Kernels.Gpu.Kernels;
 
-/// <summary>A function of an element x, its neighbour y and two parameters; y is 0 where the second matrix is not given.</summary>
+/// <summary>A function of elements x, their neighbours y and two parameters; y is 0 where the second matrix is not given.</summary>
 internal interface IElementFunction
 {
-    float At(float x, float y, float p, float q);
+    Four At(Four x, Four y, float p, float q);
 }
 
 /// <summary>Ops that make each element from its neighbours at the same place.</summary>
 internal static class ElementwiseKernels
 {
-    /// <summary>Columns that a group makes, of one row.</summary>
-    public const int Block = 1024;
+    /// <summary>Columns of one row that a thread makes.</summary>
+    public const int Block = 4;
 
-    /// <summary>One group for each row and block of columns, rows first.</summary>
-    [Kernel(256, typeof(Sum))]
-    [Kernel(256, typeof(Product))]
-    [Kernel(256, typeof(SoftCap))]
-    [Kernel(256, typeof(Clamp))]
-    [Kernel(256, typeof(First))]
-    [Kernel(256, typeof(Constant))]
-    [Kernel(256, typeof(Activated))]
-    [Kernel(256, typeof(ActivatedTimes))]
-    [Kernel(256, typeof(ClampedSwiglu))]
-    public static void Map<TFunction>(
-        ArrayView<float> x, long xStride, ArrayView<float> y, long yStride, ArrayView<float> output, long stride,
-        long columns, int blocks, float p, float q)
+    /// <summary>One group for each row and as many columns as its threads make, rows first. The result is fp32 or BF16.</summary>
+    [Kernel(256, typeof(Sum), typeof(AtOnce))]
+    [Kernel(256, typeof(Sum), typeof(OneByOne))]
+    [Kernel(256, typeof(Product), typeof(AtOnce))]
+    [Kernel(256, typeof(Product), typeof(OneByOne))]
+    [Kernel(256, typeof(SoftCap), typeof(AtOnce))]
+    [Kernel(256, typeof(SoftCap), typeof(OneByOne))]
+    [Kernel(256, typeof(Clamp), typeof(AtOnce))]
+    [Kernel(256, typeof(Clamp), typeof(OneByOne))]
+    [Kernel(256, typeof(First), typeof(AtOnce))]
+    [Kernel(256, typeof(First), typeof(OneByOne))]
+    [Kernel(256, typeof(Constant), typeof(AtOnce))]
+    [Kernel(256, typeof(Constant), typeof(OneByOne))]
+    [Kernel(256, typeof(Activated), typeof(AtOnce))]
+    [Kernel(256, typeof(Activated), typeof(OneByOne))]
+    [Kernel(256, typeof(ActivatedTimes), typeof(AtOnce))]
+    [Kernel(256, typeof(ActivatedTimes), typeof(OneByOne))]
+    [Kernel(256, typeof(ClampedSwiglu), typeof(AtOnce))]
+    [Kernel(256, typeof(ClampedSwiglu), typeof(OneByOne))]
+    public static void Map<TFunction, TAccess>(
+        ArrayView<float> x, long xStride, ArrayView<float> y, long yStride, ArrayView<float> output, ArrayView<ushort> narrow,
+        long stride, long columns, int blocks, float p, float q)
         where TFunction : struct, IElementFunction
+        where TAccess : struct, IAccess
     {
         TFunction function = default;
-        long row = Grid.IdxX / blocks, start = (long)(Grid.IdxX % blocks) * Block;
-        long xRow = row * xStride, yRow = row * yStride, outRow = row * stride;
-        bool hasX = x.Length != 0, hasY = y.Length != 0;
-        int threads = Group.DimX;
-        long end = start + Block < columns ? start + Block : columns;
-
-        // Four loads are under way before the first is waited for.
-        long c = start + Group.IdxX;
-        for (; c + 3 * threads < end; c += 4 * threads)
+        TAccess access = default;
+        long row = Grid.IdxX / blocks, column = ((long)(Grid.IdxX % blocks) * Group.DimX + Group.IdxX) * Block;
+        int count = (int)IntrinsicMath.Min(columns - column, Block);
+        if (count <= 0)
         {
-            long c1 = c + threads, c2 = c1 + threads, c3 = c2 + threads;
-            float x0 = 0, x1 = 0, x2 = 0, x3 = 0, y0 = 0, y1 = 0, y2 = 0, y3 = 0;
-            if (hasX)
-            {
-                x0 = x[xRow + c];
-                x1 = x[xRow + c1];
-                x2 = x[xRow + c2];
-                x3 = x[xRow + c3];
-            }
-
-            if (hasY)
-            {
-                y0 = y[yRow + c];
-                y1 = y[yRow + c1];
-                y2 = y[yRow + c2];
-                y3 = y[yRow + c3];
-            }
-
-            output[outRow + c] = function.At(x0, y0, p, q);
-            output[outRow + c1] = function.At(x1, y1, p, q);
-            output[outRow + c2] = function.At(x2, y2, p, q);
-            output[outRow + c3] = function.At(x3, y3, p, q);
+            return;
         }
 
-        for (; c < end; c += threads)
+        Four a = default, b = default;
+        if (x.Length != 0)
         {
-            output[outRow + c] = function.At(hasX ? x[xRow + c] : 0, hasY ? y[yRow + c] : 0, p, q);
+            a = access.Load(x, row * xStride + column, count);
+        }
+
+        if (y.Length != 0)
+        {
+            b = access.Load(y, row * yStride + column, count);
+        }
+
+        Four result = function.At(a, b, p, q);
+        if (narrow.Length != 0)
+        {
+            access.Store(narrow, row * stride + column, result, count);
+        }
+        else
+        {
+            access.Store(output, row * stride + column, result, count);
+        }
+    }
+
+    /// <summary>One group for each token and as many elements of its key and value as there are threads, tokens first.</summary>
+    [Kernel(256)]
+    public static void Append(
+        ArrayView<float> keys, ArrayView<float> values, ArrayView<float> keyCache, ArrayView<float> valueCache, ArrayView<int> at, int tokens,
+        int capacity, int keyWidth, int valueWidth, int blocks, ArrayView<int> faults)
+    {
+        int token = Grid.IdxX / blocks, c = Grid.IdxX % blocks * Group.DimX + Group.IdxX, place = at[0] + token % tokens;
+        long to = (long)(token / tokens) * capacity + place;
+        if (place < 0 || place >= capacity)
+        {
+            faults[0] = (int)IndexedOp.Append;
+        }
+        else if (c < keyWidth)
+        {
+            keyCache[to * keyWidth + c] = keys[(long)token * keyWidth + c];
+        }
+        else if (c < keyWidth + valueWidth)
+        {
+            valueCache[to * valueWidth + c - keyWidth] = values[(long)token * valueWidth + c - keyWidth];
+        }
+    }
+
+    /// <summary>BF16 as it is.</summary>
+    [Kernel(256)]
+    public static void CopyNarrow(ArrayView<ushort> x, long xStride, ArrayView<ushort> output, long stride, int columns, int blocks)
+    {
+        long row = Grid.IdxX / blocks;
+        int column = Grid.IdxX % blocks * Group.DimX + Group.IdxX;
+        if (column < columns)
+        {
+            output[row * stride + column] = x[row * xStride + column];
+        }
+    }
+
+    /// <summary>BF16 as fp32.</summary>
+    [Kernel(256)]
+    public static void Widen(ArrayView<ushort> x, long xStride, ArrayView<float> output, long stride, int columns, int blocks)
+    {
+        long row = Grid.IdxX / blocks;
+        int column = Grid.IdxX % blocks * Group.DimX + Group.IdxX;
+        if (column < columns)
+        {
+            output[row * stride + column] = BF16Format.Widen(x[row * xStride + column]);
         }
     }
 
@@ -74,12 +120,10 @@ internal static class ElementwiseKernels
     [Kernel(256)]
     public static void RepeatHeads(ArrayView<float> x, long stride, ArrayView<float> output, int heads, int columns, int blocks)
     {
-        int row = Grid.IdxX / blocks, start = Grid.IdxX % blocks * Block;
-        long from = row / heads * stride, to = (long)row * columns;
-        int end = IntrinsicMath.Min(start + Block, columns);
-        for (int c = start + Group.IdxX; c < end; c += Group.DimX)
+        int row = Grid.IdxX / blocks, c = Grid.IdxX % blocks * Group.DimX + Group.IdxX;
+        if (c < columns)
         {
-            output[to + c] = x[from + c];
+            output[(long)row * columns + c] = x[row / heads * stride + c];
         }
     }
 
@@ -88,9 +132,8 @@ internal static class ElementwiseKernels
     public static void SumHeads(
         ArrayView<float> x, ArrayView<float> bias, ArrayView<float> output, long stride, int heads, int columns, int blocks)
     {
-        int token = Grid.IdxX / blocks, start = Grid.IdxX % blocks * Block;
-        int end = IntrinsicMath.Min(start + Block, columns);
-        for (int c = start + Group.IdxX; c < end; c += Group.DimX)
+        int token = Grid.IdxX / blocks, c = Grid.IdxX % blocks * Group.DimX + Group.IdxX;
+        if (c < columns)
         {
             float sum = 0;
             for (int head = 0; head < heads; head++)
@@ -104,52 +147,75 @@ internal static class ElementwiseKernels
 
     public readonly struct Sum : IElementFunction
     {
-        public float At(float x, float y, float p, float q) => x + y;
+        public Four At(Four x, Four y, float p, float q) => Four.Sum(x, y);
     }
 
     public readonly struct Product : IElementFunction
     {
-        public float At(float x, float y, float p, float q) => x * p;
+        public Four At(Four x, Four y, float p, float q) => x.Times(p);
     }
 
     public readonly struct SoftCap : IElementFunction
     {
-        public float At(float x, float y, float p, float q) => p * Elementary.Tanh(x / p);
+        public Four At(Four x, Four y, float p, float q) => new()
+        {
+            A = p * Elementary.Tanh(x.A / p),
+            B = p * Elementary.Tanh(x.B / p),
+            C = p * Elementary.Tanh(x.C / p),
+            D = p * Elementary.Tanh(x.D / p),
+        };
     }
 
     public readonly struct Clamp : IElementFunction
     {
-        public float At(float x, float y, float p, float q) => x < -p ? -p : x > p ? p : x;
+        public Four At(Four x, Four y, float p, float q) => new()
+        {
+            A = Between(x.A, -p, p),
+            B = Between(x.B, -p, p),
+            C = Between(x.C, -p, p),
+            D = Between(x.D, -p, p),
+        };
     }
 
     public readonly struct First : IElementFunction
     {
-        public float At(float x, float y, float p, float q) => x;
+        public Four At(Four x, Four y, float p, float q) => x;
     }
 
     public readonly struct Constant : IElementFunction
     {
-        public float At(float x, float y, float p, float q) => p;
+        public Four At(Four x, Four y, float p, float q) => new() { A = p, B = p, C = p, D = p };
     }
 
     /// <summary>p is the activation's number.</summary>
     public readonly struct Activated : IElementFunction
     {
-        public float At(float x, float y, float p, float q) => Elementary.Activate((int)p, x);
+        public Four At(Four x, Four y, float p, float q) => Elementary.Activate((int)p, x);
     }
 
     public readonly struct ActivatedTimes : IElementFunction
     {
-        public float At(float x, float y, float p, float q) => Elementary.Activate((int)p, x) * y;
+        public Four At(Four x, Four y, float p, float q) => Four.Product(Elementary.Activate((int)p, x), y);
     }
 
     /// <summary>x is the gate, p the limit and q alpha.</summary>
     public readonly struct ClampedSwiglu : IElementFunction
     {
-        public float At(float x, float y, float p, float q)
+        public Four At(Four x, Four y, float p, float q) => new()
         {
-            float gate = x > p ? p : x, up = y < -p ? -p : y > p ? p : y;
-            return gate * Elementary.Sigmoid(q * gate) * (up + 1);
+            A = One(x.A, y.A, p, q),
+            B = One(x.B, y.B, p, q),
+            C = One(x.C, y.C, p, q),
+            D = One(x.D, y.D, p, q),
+        };
+
+        private static float One(float x, float y, float p, float q)
+        {
+            float gate = x > p ? p : x;
+            return gate * Elementary.Sigmoid(q * gate) * (Between(y, -p, p) + 1);
         }
     }
+
+    /// <summary>NaN stays.</summary>
+    private static float Between(float x, float low, float high) => x < low ? low : x > high ? high : x;
 }

@@ -11,21 +11,34 @@ internal static class GroupTree
     /// <summary>Elements of scratch memory that a reduction needs: the most warps of a group.</summary>
     public const int Scratch = 32;
 
-    public static float Sum(float value, ArrayView<float> scratch)
+    /// <summary>The butterfly alone: the sum of a warp, whose threads must all call.</summary>
+    public static float SumOfWarp(float value)
     {
         for (int offset = Warp.WarpSize / 2; offset > 0; offset /= 2)
         {
             value += Warp.ShuffleXor(value, offset);
         }
 
-        Publish(value, scratch);
+        return value;
+    }
+
+    public static float Sum(float value, ArrayView<float> scratch)
+    {
+        float sum = SumOnce(value, scratch);
+        Group.Barrier();
+        return sum;
+    }
+
+    /// <summary>With scratch memory that is not written again.</summary>
+    public static float SumOnce(float value, ArrayView<float> scratch)
+    {
+        Publish(SumOfWarp(value), scratch);
         float sum = scratch[0];
         for (int warp = 1; warp < Group.DimX / Warp.WarpSize; warp++)
         {
             sum += scratch[warp];
         }
 
-        Group.Barrier();
         return sum;
     }
 

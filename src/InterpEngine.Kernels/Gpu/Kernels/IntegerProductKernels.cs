@@ -80,7 +80,7 @@ internal static class IntegerProductKernels
 
             Epilogue.Store(
                 sum, row, column, bias, activation, multiply, multiplyStride, residual, residualStride, pre, preStride, delta, deltaStride,
-                output, outputStride);
+                output, default, outputStride);
         }
     }
 

@@ -94,7 +94,7 @@ internal static class ProductKernels
             {
                 Epilogue.Store(
                     tile[i / size * (LargestTile + 1) + i % size], row, column, bias, activation, multiply, multiplyStride, residual,
-                    residualStride, pre, preStride, delta, deltaStride, output, outputStride);
+                    residualStride, pre, preStride, delta, deltaStride, output, default, outputStride);
             }
         }
     }
@@ -153,7 +153,7 @@ internal static class ProductKernels
             {
                 Epilogue.Store(
                     totals[4 * place + row], firstRow + row, column, bias, activation, multiply, multiplyStride, residual, residualStride,
-                    pre, preStride, delta, deltaStride, output, outputStride);
+                    pre, preStride, delta, deltaStride, output, default, outputStride);
             }
         }
     }

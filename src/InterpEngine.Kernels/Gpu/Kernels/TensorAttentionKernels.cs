@@ -4,9 +4,49 @@ using InterpEngine.Kernels.Gpu.Instructions;
 
 namespace InterpEngine.Kernels.Gpu.Kernels;
 
+/// <summary>The largest heads that a kernel takes, and how its threads share the work.</summary>
+internal interface IHeadShape
+{
+    /// <summary>Blocks of 32 channels of a query.</summary>
+    int Blocks { get; }
+
+    /// <summary>Whether a warp makes 32 rows, so that what it loads serves twice as many; else 16.</summary>
+    bool Twice { get; }
+}
+
+internal readonly struct Head64 : IHeadShape
+{
+    public int Blocks => 2;
+
+    public bool Twice => true;
+}
+
+internal readonly struct Head128 : IHeadShape
+{
+    public int Blocks => 4;
+
+    public bool Twice => true;
+}
+
+/// <summary>For scores that need more registers.</summary>
+internal readonly struct Head128Once : IHeadShape
+{
+    public int Blocks => 4;
+
+    public bool Twice => false;
+}
+
+/// <summary>256 channels of 16 rows take as many registers as 128 of 32.</summary>
+internal readonly struct Head256 : IHeadShape
+{
+    public int Blocks => 8;
+
+    public bool Twice => false;
+}
+
 /// <summary>
 /// Attention on tensor cores: Q, K, V and the weights are rounded to BF16, sums and the softmax are fp32 with its maximum and sum
-/// on the way (Milakov and Gimelshein, 2018; Dao et al., 2022). A group makes 64 rows, a row being a query of one of the heads
+/// on the way (Milakov and Gimelshein, 2018; Dao et al., 2022). A warp makes 32 rows or 16, a row being a query of one of the heads
 /// that share a key: so one token's heads fill a tile together.
 /// </summary>
 /// <remarks>
@@ -16,88 +56,138 @@ namespace InterpEngine.Kernels.Gpu.Kernels;
 /// </remarks>
 internal static class TensorAttentionKernels
 {
-    /// <summary>Rows of a group: a warp has 16.</summary>
-    public const int TileRows = 64;
-
     /// <summary>Keys of a tile.</summary>
     public const int TileKeys = 64;
 
     /// <summary>The largest head.</summary>
     public const int LargestSize = 256;
 
-    private const int BlockChannels = 32, BlockChunks = 4; // 64 bytes: one step of two instructions
-    private const int Threads = 128;
+    public const int Threads = 128;
+
+    private const int MostRows = Threads;
+    private const int BlockChunks = 4; // 64 bytes: one step of two instructions
 
     /// <summary>What a group's shared memory may take on every architecture.</summary>
     private const int LargestShared = 96 << 10;
 
     /// <summary>Bytes of shared memory: queries, and as many tiles of keys and values, in BF16.</summary>
-    public static int SharedBytes(int size, int channels, int stages) =>
-        ((1 + stages) * Blocks(size) * BlockChunks + stages * channels / 8) * TileRows * 16;
+    public static int SharedBytes<THead>(int channels, int stages) where THead : struct, IHeadShape
+    {
+        THead head = default;
+        return (Rows<THead>() * head.Blocks * BlockChunks + stages * TileKeys * (head.Blocks * BlockChunks + channels / 8)) * 16;
+    }
+
+    /// <summary>Rows of a group.</summary>
+    public static int Rows<THead>() where THead : struct, IHeadShape => default(THead).Twice ? Threads : Threads / 2;
 
     /// <summary>Tiles in shared memory: two where they fit, so that one is copied while the other is worked on.</summary>
-    public static int Stages(int size, int channels) => SharedBytes(size, channels, 2) <= LargestShared ? 2 : 1;
+    public static int Stages<THead>(int channels) where THead : struct, IHeadShape =>
+        SharedBytes<THead>(channels, 2) <= LargestShared ? 2 : 1;
 
-    /// <summary>Keys or values of all heads, rounded: the first <paramref name="keys"/> of each sequence, each in whole
-    /// chunks.</summary>
+    /// <summary>
+    /// Keys and values of all heads as the kernels below copy them: of each of the first <paramref name="keys"/> tokens of a sequence,
+    /// for each head, the key's chunks and then the value's, rounded and filled up with zeros. A thread a chunk. Where
+    /// <paramref name="keyCount"/> has fewer tokens, the others are left out.
+    /// </summary>
     [Kernel(256)]
-    public static void RoundKeys(
-        ArrayView<float> x, int batch, int capacity, int keys, int heads, int size, int chunks, int aligned,
-        ArrayView<Bits4> rounded)
+    public static void Pack(
+        ArrayView<float> k, ArrayView<float> v, ArrayView<int> keyCount, int capacity, int keys, int heads, int size, int valueSize, int keyChunks, int chunks,
+        int alignedKeys, int alignedValues, long count, ArrayView<Bits4> packed)
     {
         BF16Tensor format = default;
-        long tokens = (long)keys * heads, count = batch * tokens * chunks, step = (long)Grid.DimX * Group.DimX;
-        for (long i = (long)Grid.IdxX * Group.DimX + Group.IdxX; i < count; i += step)
+        long i = (long)Grid.IdxX * Group.DimX + Group.IdxX;
+        if (i < count)
         {
-            long row = i / chunks, sequence = row / tokens;
-            long from = (sequence * capacity * heads + row - sequence * tokens) * size;
-            rounded[i] = format.Round(x, from, (int)(i - row * chunks), size, aligned != 0);
+            long row = i / chunks, tokens = (long)keys * heads, sequence = row / tokens;
+            long place = sequence * capacity * heads + row - sequence * tokens;
+            int chunk = (int)(i - row * chunks);
+            if (keyCount.Length != 0 && row % tokens / heads >= keyCount[0])
+            {
+                return;
+            }
+
+            packed[i] = chunk < keyChunks
+                ? format.Round(k, place * size, chunk, size, alignedKeys != 0)
+                : format.Round(v, place * valueSize, chunk - keyChunks, valueSize, alignedValues != 0);
         }
     }
 
-    /// <summary>Z, and of each row the maximum (in units of log 2) and the reciprocal of the sum. Where a head has more channels
-    /// than registers hold, several groups make a part of them each.</summary>
-    [Kernel(Threads, typeof(Block64), Groups = 2, DynamicBytes = LargestShared)]
-    [Kernel(Threads, typeof(Pair<Block64>), Groups = 2, DynamicBytes = LargestShared)]
-    public static void Attend<TChannels>(
-        ArrayView<float> q, ArrayView<Bits4> k, ArrayView<Bits4> v, ArrayView<int> spans, ArrayView<float> slopes,
-        ArrayView<float> sinks, ArrayView<float> statistics, ArrayView<float> z, int queries, int heads, int kvHeads, int size,
-        int valueSize, int keys, int window, int causal, float scale, float cap, int parts, int stages, int aligned)
+    /// <summary>Z, and of each row the maximum (in units of log 2) and the reciprocal of the sum.</summary>
+    [Kernel(Threads, typeof(Head64), typeof(Block64), typeof(PlainScore), Groups = 2, DynamicBytes = LargestShared)]
+    [Kernel(Threads, typeof(Head64), typeof(Block64), typeof(SlopedScore), Groups = 2, DynamicBytes = LargestShared)]
+    [Kernel(Threads, typeof(Head64), typeof(Block64), typeof(CappedScore), Groups = 2, DynamicBytes = LargestShared)]
+    [Kernel(Threads, typeof(Head128), typeof(Pair<Block64>), typeof(PlainScore), Groups = 2, DynamicBytes = LargestShared)]
+    [Kernel(Threads, typeof(Head128Once), typeof(Pair<Block64>), typeof(SlopedScore), Groups = 2, DynamicBytes = LargestShared)]
+    [Kernel(Threads, typeof(Head128Once), typeof(Pair<Block64>), typeof(CappedScore), Groups = 2, DynamicBytes = LargestShared)]
+    [Kernel(Threads, typeof(Head256), typeof(Pair<Pair<Block64>>), typeof(PlainScore), Groups = 2, DynamicBytes = LargestShared)]
+    [Kernel(Threads, typeof(Head256), typeof(Pair<Pair<Block64>>), typeof(SlopedScore), Groups = 2, DynamicBytes = LargestShared)]
+    [Kernel(Threads, typeof(Head256), typeof(Pair<Pair<Block64>>), typeof(CappedScore), Groups = 2, DynamicBytes = LargestShared)]
+    public static void Attend<THead, TChannels, TScore>(
+        ArrayView<float> q, ArrayView<Bits4> packed, ArrayView<int> sequences, ArrayView<int> keyCount, ArrayView<float> slopes,
+        ArrayView<float> sinks, ArrayView<float> statistics, ArrayView<float> z, ArrayView<ushort> zNarrow, int queries, int heads, int kvHeads, int size,
+        int valueSize, int keys, int window, int causal, float scale, float cap, int stages, int aligned)
+        where THead : struct, IHeadShape
         where TChannels : struct, IChannels<TChannels>
+        where TScore : struct, IScore
     {
-        TChannels output = default;
-        ArrayView<Bits4> shared = SharedMemory.GetDynamic<Bits4>();
-        ArrayView<uint> words = shared.Cast<uint>();
-        int shares = heads / kvHeads, tiles = (queries * shares + TileRows - 1) / TileRows;
-        int tile = Grid.IdxX % tiles, part = Grid.IdxX / tiles % parts, kvHead = Grid.IdxX / tiles / parts % kvHeads;
-        int batch = Grid.IdxX / tiles / parts / kvHeads, channel = part * output.Chunks * 8;
-        int lane = Group.IdxX % 32, row = tile * TileRows + Group.IdxX / 32 * 16 + lane / 4;
-        int begin = spans[2 * batch], end = spans[2 * batch + 1], blocks = Blocks(size);
-        ScoreRow low = Row(row, shares, kvHead, begin, end, queries, keys, window, causal, slopes);
-        ScoreRow high = Row(row + 8, shares, kvHead, begin, end, queries, keys, window, causal, slopes);
-        LoadQueries(shared, q, batch, tile, kvHead, shares, queries, heads, size, aligned != 0);
-        int keyChunks = blocks * TileKeys * BlockChunks, pitch = output.Chunks, stageChunks = keyChunks + TileKeys * pitch;
-        long cache = ((long)batch * keys * kvHeads) + kvHead;
-        int sizeChunks = (size + 7) / 8, valueChunks = (valueSize + 7) / 8;
-        int stage = keyChunks; // behind the queries, which are as many
-        float maxLow = float.NegativeInfinity, maxHigh = float.NegativeInfinity, sumLow = 0, sumHigh = 0;
-        int key = FirstKey(tile, shares, begin, queries, keys, window), last = LastKey(tile, shares, end, queries, keys, window,
-            causal);
-        if (stages == 2)
+        THead head = default;
+        TScore rule = default;
+        TChannels channels = default;
+        int room = keys;
+        if (keyCount.Length != 0)
         {
-            BeginKeys(shared, stage, k, cache, kvHeads, sizeChunks, blocks, key, end);
-            BeginValues(shared, stage + keyChunks, pitch, v, cache, kvHeads, valueChunks, channel / 8, key, end);
-            Ptx.CpAsyncCommit();
+            keys = keyCount[0];
         }
 
-        for (; key < last; key += TileKeys)
+        ArrayView<Bits4> shared = SharedMemory.GetDynamic<Bits4>();
+        ArrayView<ScoreRow> rows = SharedMemory.Allocate<ScoreRow>(MostRows);
+        ArrayView<Four> sums = SharedMemory.Allocate<Four>(Threads);
+        ArrayView<TileSpan> spans = SharedMemory.Allocate<TileSpan>(1);
+        sums[Group.IdxX] = default;
+
+        // The last tiles come first: with a causal mask they see the most keys.
+        int shares = heads / kvHeads, count = (queries * shares + Rows<THead>() - 1) / Rows<THead>(), others = Grid.DimX / count;
+        int firstRow = (count - 1 - Grid.IdxX / others) * Rows<THead>(), lastRow = firstRow + Rows<THead>() - 1;
+        int kvHead = Grid.IdxX % others % kvHeads, batch = Grid.IdxX % others / kvHeads;
+        int begin = sequences[2 * batch], end = sequences[2 * batch + 1];
+        int own = Group.IdxX % Rows<THead>();
+        ScoreRow row = Row(firstRow + own, shares, kvHead, batch, begin, end, queries, keys, window, causal, heads, slopes, sinks);
+        rows[own] = row;
+        LoadQueries<THead>(shared.Cast<uint>(), q, own, row.Place * size, size, aligned != 0);
+
+        // Rows are in the order of their queries. What all threads share lies in shared memory, since registers are short.
+        ScoreRow earliest = Row(firstRow, shares, 0, 0, begin, end, queries, keys, window, causal, heads, default, default);
+        ScoreRow latest = Row(lastRow, shares, 0, 0, begin, end, queries, keys, window, causal, heads, default, default);
+        int key = FirstKey(firstRow, shares, begin, queries, keys, window);
+        var tiles = new TileSpan
+        {
+            Last = LastKey(lastRow, shares, end, queries, keys, window, causal),
+            End = end,
+            WholeFrom = latest.First,
+            WholeEnd = earliest.End > 0 && latest.End > 0 ? earliest.End - TileKeys + 1 : 0,
+        };
+        spans[0] = tiles;
+        Group.Barrier();
+
+        int keyChunks = head.Blocks * BlockChunks, chunks = keyChunks + channels.Chunks, stride = kvHeads * chunks;
+        int stage = Rows<THead>() * keyChunks, stageChunks = TileKeys * chunks;
+        long from = (((long)batch * room + key) * kvHeads + kvHead) * chunks;
+        if (stages == 2)
+        {
+            Begin<THead, TChannels>(shared, stage, packed, from, stride, key, spans[0].Last, spans[0].End);
+            from += TileKeys * stride;
+        }
+
+        var state = new Attended<TChannels> { First = Softmax.Begin, Last = Softmax.Begin };
+        var bend = new Bend(scale, cap);
+        float unit = rule.Unit(scale);
+        for (; key < spans[0].Last; key += TileKeys)
         {
             // With two stages, the next tile is copied while this one is worked on.
-            int next = stages == 2 ? 2 * keyChunks + stageChunks - stage : stage, from = stages == 2 ? key + TileKeys : key;
-            BeginKeys(shared, next, k, cache, kvHeads, sizeChunks, blocks, from, from < last ? end : 0);
-            BeginValues(shared, next + keyChunks, pitch, v, cache, kvHeads, valueChunks, channel / 8, from,
-                from < last ? end : 0);
-            Ptx.CpAsyncCommit();
+            int otherStage = 2 * Rows<THead>() * keyChunks + stageChunks - stage;
+            int next = stages == 2 ? key + TileKeys : key, to = stages == 2 ? otherStage : stage;
+            Begin<THead, TChannels>(shared, to, packed, from, stride, next, spans[0].Last, spans[0].End);
+            from += TileKeys * stride;
             if (stages == 2)
             {
                 Ptx.CpAsyncWaitAllButOne();
@@ -108,104 +198,113 @@ internal static class TensorAttentionKernels
             }
 
             Group.Barrier();
-            Block64 scores = Dots(shared, stage, blocks).Scores(low, high, key + lane % 4 * 2, scale, cap);
-            float newLow = Elementary.Max(maxLow, OfQuad(scores.MaxLow()) * ScoreRow.Log2E);
-            float newHigh = Elementary.Max(maxHigh, OfQuad(scores.MaxHigh()) * ScoreRow.Log2E);
+            int laneKey = key + (Group.IdxX & 3) * 2;
+            Both<Block64> scores = Scores<THead, TScore>(shared, stage, rows, laneKey, bend);
+            if (key < spans[0].WholeFrom || key >= spans[0].WholeEnd)
+            {
+                scores = Seen<THead>(scores, rows, laneKey);
+            }
+            else
+            {
+                Ptx.Otherwise();
+            }
 
-            // A row that has seen nothing yet has maximum −∞ and would make NaN of −∞ − −∞.
-            float fromLow = newLow == float.NegativeInfinity ? 0 : newLow,
-                fromHigh = newHigh == float.NegativeInfinity ? 0 : newHigh;
-            float factorLow = Ptx.Exp2(maxLow - fromLow), factorHigh = Ptx.Exp2(maxHigh - fromHigh);
-            maxLow = newLow;
-            maxHigh = newHigh;
-            scores = scores.Weights(fromLow, fromHigh);
-            sumLow = Ptx.Fma(sumLow, factorLow, scores.SumLow());
-            sumHigh = Ptx.Fma(sumHigh, factorHigh, scores.SumHigh());
-            output = output.Scale(factorLow, factorHigh);
-            int value = (stage + keyChunks + lane % 16 * pitch) * 4, chunk = lane / 16;
-            output = output.Mix(Block64.Pack(scores.T0, scores.T1), words, value, lane % 8, chunk);
-            output = output.Mix(Block64.Pack(scores.T2, scores.T3), words, value + 16 * pitch * 4, lane % 8, chunk);
-            output = output.Mix(Block64.Pack(scores.T4, scores.T5), words, value + 32 * pitch * 4, lane % 8, chunk);
-            output = output.Mix(Block64.Pack(scores.T6, scores.T7), words, value + 48 * pitch * 4, lane % 8, chunk);
+            state = state.Add(scores, unit, head.Twice, ref sums[Group.IdxX], shared.Cast<uint>(), stage + KeyTileChunks<THead>());
             Group.Barrier(); // all are done with the tile, whose place is filled next
-            stage = next;
+            stage = to;
         }
 
         Ptx.CpAsyncWaitAll();
-
-        sumLow += Warp.ShuffleXor(sumLow, 1);
-        sumHigh += Warp.ShuffleXor(sumHigh, 1);
-        sumLow += Warp.ShuffleXor(sumLow, 2);
-        sumHigh += Warp.ShuffleXor(sumHigh, 2);
-        long atLow = Place(row, shares, kvHead, batch, queries, heads), atHigh = Place(row + 8, shares, kvHead, batch, queries,
-            heads);
-        float byLow = Finish(sinks, row, shares, kvHead, maxLow, sumLow, statistics, atLow, lane % 4 == 0 && part == 0);
-        float byHigh = Finish(sinks, row + 8, shares, kvHead, maxHigh, sumHigh, statistics, atHigh, lane % 4 == 0 && part == 0);
-        output.Scale(byLow, byHigh).Store(
-            z, atLow < 0 ? long.MinValue : atLow * valueSize, atHigh < 0 ? long.MinValue : atHigh * valueSize,
-            channel + lane % 4 * 2, valueSize);
+        int channel = (Group.IdxX & 3) * 2, low = OwnRow<THead>();
+        Four sum = sums[Group.IdxX];
+        Finish(state.Output.First, state.First, sum.A, sum.B, rows[low], rows[low + 8], statistics, z, zNarrow, channel, valueSize);
+        if (head.Twice)
+        {
+            Finish(state.Output.Last, state.Last, sum.C, sum.D, rows[low + 16], rows[low + 24], statistics, z, zNarrow, channel, valueSize);
+        }
     }
 
     /// <summary>Scores and pattern of the same rows, from the same products and the saved maxima and sums. Views may be
     /// empty.</summary>
-    [Kernel(Threads, Groups = 3, DynamicBytes = 65536)]
-    public static void Observe(
-        ArrayView<float> q, ArrayView<Bits4> k, ArrayView<int> spans, ArrayView<float> slopes, ArrayView<float> statistics,
+    [Kernel(Threads, typeof(Head64), typeof(PlainScore), Groups = 2, DynamicBytes = LargestShared)]
+    [Kernel(Threads, typeof(Head64), typeof(SlopedScore), Groups = 2, DynamicBytes = LargestShared)]
+    [Kernel(Threads, typeof(Head64), typeof(CappedScore), Groups = 2, DynamicBytes = LargestShared)]
+    [Kernel(Threads, typeof(Head128), typeof(PlainScore), Groups = 2, DynamicBytes = LargestShared)]
+    [Kernel(Threads, typeof(Head128Once), typeof(SlopedScore), Groups = 2, DynamicBytes = LargestShared)]
+    [Kernel(Threads, typeof(Head128Once), typeof(CappedScore), Groups = 2, DynamicBytes = LargestShared)]
+    [Kernel(Threads, typeof(Head256), typeof(PlainScore), Groups = 2, DynamicBytes = LargestShared)]
+    [Kernel(Threads, typeof(Head256), typeof(SlopedScore), Groups = 2, DynamicBytes = LargestShared)]
+    [Kernel(Threads, typeof(Head256), typeof(CappedScore), Groups = 2, DynamicBytes = LargestShared)]
+    public static void Observe<THead, TScore>(
+        ArrayView<float> q, ArrayView<Bits4> packed, ArrayView<int> spans, ArrayView<float> slopes, ArrayView<float> statistics,
         ArrayView<float> scoresOut, ArrayView<float> pattern, int queries, int heads, int kvHeads, int size, int keys, int window,
-        int causal, float scale, float cap, int aligned)
+        int causal, float scale, float cap, int stride, int aligned)
+        where THead : struct, IHeadShape
+        where TScore : struct, IScore
     {
+        THead head = default;
+        TScore rule = default;
         ArrayView<Bits4> shared = SharedMemory.GetDynamic<Bits4>();
-        int shares = heads / kvHeads, tiles = (queries * shares + TileRows - 1) / TileRows;
-        int tile = Grid.IdxX % tiles, kvHead = Grid.IdxX / tiles % kvHeads, batch = Grid.IdxX / tiles / kvHeads;
-        int lane = Group.IdxX % 32, row = tile * TileRows + Group.IdxX / 32 * 16 + lane / 4;
-        int begin = spans[2 * batch], end = spans[2 * batch + 1], blocks = Blocks(size), keysAt = blocks * TileRows * BlockChunks;
-        ScoreRow low = Row(row, shares, kvHead, begin, end, queries, keys, window, causal, slopes);
-        ScoreRow high = Row(row + 8, shares, kvHead, begin, end, queries, keys, window, causal, slopes);
-        LoadQueries(shared, q, batch, tile, kvHead, shares, queries, heads, size, aligned != 0);
-        long cache = ((long)batch * keys * kvHeads) + kvHead;
-        long atLow = Place(row, shares, kvHead, batch, queries, heads), atHigh = Place(row + 8, shares, kvHead, batch, queries,
-            heads);
-        float maxLow = atLow < 0 ? 0 : statistics[2 * atLow], byLow = atLow < 0 ? 0 : statistics[2 * atLow + 1];
-        float maxHigh = atHigh < 0 ? 0 : statistics[2 * atHigh], byHigh = atHigh < 0 ? 0 : statistics[2 * atHigh + 1];
-        long squareLow = Square(row, shares, kvHead, batch, queries, heads, keys);
-        long squareHigh = Square(row + 8, shares, kvHead, batch, queries, heads, keys);
+        int shares = heads / kvHeads, tiles = (queries * shares + Rows<THead>() - 1) / Rows<THead>();
+        int firstRow = Grid.IdxX % tiles * Rows<THead>(), kvHead = Grid.IdxX / tiles % kvHeads, batch = Grid.IdxX / tiles / kvHeads;
+        int begin = spans[2 * batch], end = spans[2 * batch + 1], keysAt = Rows<THead>() * head.Blocks * BlockChunks;
+        ArrayView<ScoreRow> rows = SharedMemory.Allocate<ScoreRow>(MostRows);
+        int own = Group.IdxX % Rows<THead>(), row = firstRow + OwnRow<THead>();
+        rows[own] = Row(firstRow + own, shares, kvHead, batch, begin, end, queries, keys, window, causal, heads, slopes, default);
+        LoadQueries<THead>(shared.Cast<uint>(), q, own, rows[own].Place * size, size, aligned != 0);
+        var bend = new Bend(scale, cap);
+        float unit = rule.Unit(scale);
 
         // All keys, also those that nobody sees: they have −∞ and 0. Tiles count from the sequence's first key.
         for (int key = begin - (begin + TileKeys - 1) / TileKeys * TileKeys; key < keys; key += TileKeys)
         {
             Group.Barrier();
-            BeginKeys(shared, keysAt, k, cache, kvHeads, (size + 7) / 8, blocks, key, end);
+            long from = ((long)batch * keys + key) * stride + kvHead * (stride / kvHeads);
+            BeginKeys<THead>(shared, keysAt, packed, from, stride, key, end);
             Ptx.CpAsyncCommit();
             Ptx.CpAsyncWaitAll();
             Group.Barrier();
-            Block64 scores = Dots(shared, keysAt, blocks).Scores(low, high, key + lane % 4 * 2, scale, cap);
-            int from = key + lane % 4 * 2;
-            if (scoresOut.Length != 0)
+            int laneKey = key + (Group.IdxX & 3) * 2;
+            Both<Block64> scores = Seen<THead>(Scores<THead, TScore>(shared, keysAt, rows, laneKey, bend), rows, laneKey);
+            Show<TScore>(
+                scores.First, laneKey, row, shares, kvHead, batch, queries, heads, keys, scale, unit, statistics, scoresOut, pattern);
+            if (head.Twice)
             {
-                StoreSquare(scoresOut, squareLow, squareHigh, from, keys, scores);
-            }
-
-            if (pattern.Length != 0)
-            {
-                StoreSquare(pattern, squareLow, squareHigh, from, keys, scores.Weights(maxLow, maxHigh).Scale(byLow, byHigh));
+                Show<TScore>(
+                    scores.Last, laneKey, row + 16, shares, kvHead, batch, queries, heads, keys, scale, unit, statistics, scoresOut, pattern);
             }
         }
     }
 
-    private static int Blocks(int size) => (size + BlockChannels - 1) / BlockChannels;
+    /// <summary>The first row of a lane's two or four in the group's tile; the others are 8, 16 and 24 further.</summary>
+    private static int OwnRow<THead>() where THead : struct, IHeadShape =>
+        (Group.IdxX >> 5) * (default(THead).Twice ? 32 : 16) + (Group.IdxX >> 2 & 7);
 
-    private static ScoreRow Row(
-        int row, int shares, int kvHead, int begin, int end, int queries, int keys, int window, int causal,
-        ArrayView<float> slopes)
+    /// <summary>The keys of a group.</summary>
+    private struct TileSpan
     {
-        int query = row / shares, position = query + keys - queries, reach = window > 0 ? window : keys;
+        /// <summary>One past the last that any row sees, and one past the sequence's last.</summary>
+        public int Last, End;
+
+        /// <summary>Tiles that begin from here on and before there are seen whole by every row, and need no mask.</summary>
+        public int WholeFrom, WholeEnd;
+    }
+
+    public static ScoreRow Row(
+        int row, int shares, int kvHead, int batch, int begin, int end, int queries, int keys, int window, int causal, int heads,
+        ArrayView<float> slopes, ArrayView<float> sinks)
+    {
+        int query = row / shares, head = kvHead * shares + row % shares;
+        int position = query + keys - queries, reach = window > 0 ? window : keys;
         bool there = query < queries && position >= begin && position < end;
         return new ScoreRow
         {
-            Begin = begin,
+            Place = query < queries ? ((long)batch * queries + query) * heads + head : -1,
             First = there ? IntrinsicMath.Max(begin, position - reach + 1) : 0,
             End = !there ? 0 : causal != 0 ? position + 1 : (int)IntrinsicMath.Min((long)end, (long)position + reach),
-            Slope = slopes.Length != 0 ? slopes[kvHead * shares + row % shares] : 0,
+            Begin = begin,
+            Slope = slopes.Length != 0 ? slopes[head] : 0,
+            Sink = sinks.Length != 0 ? sinks[head] * ScoreRow.Log2E : float.NegativeInfinity,
         };
     }
 
@@ -219,115 +318,218 @@ internal static class TensorAttentionKernels
             ? (((long)batch * heads + kvHead * shares + row % shares) * queries + row / shares) * keys
             : long.MinValue;
 
-    /// <summary>The first tile that a row of the group may see.</summary>
-    private static int FirstKey(int tile, int shares, int begin, int queries, int keys, int window)
+    /// <summary>The first tile that a row from this one on may see.</summary>
+    public static int FirstKey(int row, int shares, int begin, int queries, int keys, int window)
     {
-        int position = tile * TileRows / shares + keys - queries, reach = window > 0 ? window : keys;
+        int position = row / shares + keys - queries, reach = window > 0 ? window : keys;
         int first = IntrinsicMath.Max(begin, position - reach + 1);
         return begin + (first - begin) / TileKeys * TileKeys;
     }
 
-    /// <summary>One past the last key that a row of the group may see.</summary>
-    private static int LastKey(int tile, int shares, int end, int queries, int keys, int window, int causal)
+    /// <summary>One past the last key that a row up to this one may see.</summary>
+    public static int LastKey(int row, int shares, int end, int queries, int keys, int window, int causal)
     {
-        int query = IntrinsicMath.Min((tile * TileRows + TileRows - 1) / shares, queries - 1), position = query + keys - queries;
+        int query = IntrinsicMath.Min(row / shares, queries - 1), position = query + keys - queries;
         long reach = causal != 0 ? 1 : window > 0 ? window : keys;
         return (int)IntrinsicMath.Min((long)end, position + reach);
     }
 
-    private static void LoadQueries(
-        ArrayView<Bits4> shared, ArrayView<float> q, int batch, int tile, int kvHead, int shares, int queries, int heads,
-        int size, bool aligned)
+    /// <summary>Queries as the instruction's A, for each 16 channels and 16 rows the registers of all lanes: so that a lane loads four at
+    /// once, which the instruction wants side by side.</summary>
+    private static void LoadQueries<THead>(
+        ArrayView<uint> shared, ArrayView<float> q, int line, long from, int size, bool aligned)
+        where THead : struct, IHeadShape
     {
+        THead head = default;
         BF16Tensor format = default;
-        for (int i = Group.IdxX; i < Blocks(size) * TileRows * BlockChunks; i += Threads)
+        int step = Rows<THead>() / 16 * 128;
+        for (int chunk = Group.IdxX / Rows<THead>(); chunk < head.Blocks * BlockChunks; chunk += Threads / Rows<THead>())
         {
-            int line = i / BlockChunks % TileRows, chunk = i / (TileRows * BlockChunks) * BlockChunks + i % BlockChunks;
-            long place = Place(tile * TileRows + line, shares, kvHead, batch, queries, heads);
             Bits4 bits = default;
-            if (place >= 0)
+            if (from >= 0)
             {
-                bits = format.Round(q, place * size, chunk, size, aligned);
+                bits = format.Round(q, from, chunk, size, aligned);
             }
 
-            shared[i] = bits;
+            // Rows g and g + 8 are the even and odd registers; a chunk's first half is for one instruction, its last for the next.
+            int at = (chunk >> 2) * 2 * step + (line >> 4) * 128 + ((line & 7) * 4 + (chunk & 3)) * 4 + (line >> 3 & 1);
+            shared[at] = bits.X;
+            shared[at + 2] = bits.Y;
+            shared[at + step] = bits.Z;
+            shared[at + step + 2] = bits.W;
         }
     }
 
-    /// <summary>Begins to copy a tile of keys; zeros where there is none.</summary>
-    private static void BeginKeys(
-        ArrayView<Bits4> shared, int at, ArrayView<Bits4> k, long cache, int kvHeads, int chunks, int blocks, int key, int end)
+    /// <summary>Chunks of a tile's keys in shared memory; its values follow.</summary>
+    private static int KeyTileChunks<THead>() where THead : struct, IHeadShape => default(THead).Blocks * (TileKeys * BlockChunks);
+
+    /// <summary>
+    /// Begins to copy a tile, if there is one: its keys, block of 32 channels after block, then its values by rows, whose chunks change
+    /// places within 128 bytes, so that eight rows' equal chunks meet different banks. Zeros where there is no key.
+    /// </summary>
+    /// <param name="shared">Shared memory.</param>
+    /// <param name="stage">Where the tile goes.</param>
+    /// <param name="packed">Keys and values.</param>
+    /// <param name="from">The chunk where the tile's first key begins.</param>
+    /// <param name="stride">Chunks from one token to the next.</param>
+    /// <param name="key">The tile's first key.</param>
+    /// <param name="last">One past the last key that the group needs.</param>
+    /// <param name="end">One past the sequence's last key.</param>
+    private static void Begin<THead, TChannels>(
+        ArrayView<Bits4> shared, int stage, ArrayView<Bits4> packed, long from, int stride, int key, int last, int end)
+        where THead : struct, IHeadShape
+        where TChannels : struct, IChannels<TChannels>
     {
-        for (int i = Group.IdxX; i < blocks * (TileKeys * BlockChunks); i += Threads)
+        if (key < last)
         {
-            int line = key + i / BlockChunks % TileKeys, chunk = i / (TileKeys * BlockChunks) * BlockChunks + i % BlockChunks;
-            Copy(shared, at + i, k, (cache + (long)line * kvHeads) * chunks + chunk, line >= 0 && line < end && chunk < chunks);
+            // A token's key and value lie side by side, and neighbouring threads copy neighbouring chunks.
+            int pitch = default(TChannels).Chunks, keyChunks = default(THead).Blocks * BlockChunks, chunks = keyChunks + pitch;
+            int own = Group.IdxX & (chunks - 1), line = (int)((uint)Group.IdxX / (uint)chunks), value = own - keyChunks;
+            bool isKey = value < 0;
+            int to = stage + (isKey ? (own >> 2) * (TileKeys * BlockChunks) + (own & 3) : keyChunks * TileKeys);
+            int width = isKey ? BlockChunks : pitch, turned = isKey ? 0 : value, turns = isKey ? 0 : 7;
+            for (int i = 0; i < TileKeys; i += Threads / chunks)
+            {
+                int place = key + line + i;
+                bool there = place >= 0 && place < end;
+                Copy(
+                    shared, to + (line + i) * width + (turned ^ ((line + i) & turns)), packed, from + (line + i) * stride + own, there);
+            }
         }
+
+        Ptx.CpAsyncCommit();
     }
 
-    /// <summary>As <see cref="BeginKeys"/> for whole rows of values. Chunks change places within 128 bytes, so that eight rows'
-    /// equal chunks meet different banks.</summary>
-    private static void BeginValues(
-        ArrayView<Bits4> shared, int at, int pitch, ArrayView<Bits4> v, long cache, int kvHeads, int chunks, int firstChunk,
-        int key, int end)
+    /// <summary>As <see cref="Begin"/> for keys alone.</summary>
+    private static void BeginKeys<THead>(
+        ArrayView<Bits4> shared, int at, ArrayView<Bits4> packed, long from, int stride, int key, int end)
+        where THead : struct, IHeadShape
     {
-        for (int i = Group.IdxX; i < TileKeys * pitch; i += Threads)
+        int line = Group.IdxX >> 2, lines = Threads / BlockChunks;
+        for (int i = 0; i < TileKeys; i += lines)
         {
-            int line = i / pitch, own = i % pitch, chunk = firstChunk + own;
-            Copy(
-                shared, at + line * pitch + (own ^ line % 8), v, (cache + (long)(key + line) * kvHeads) * chunks + chunk,
-                key + line < end && chunk < chunks);
+            bool there = key + line + i >= 0 && key + line + i < end;
+            for (int block = 0; block < default(THead).Blocks; block++)
+            {
+                Copy(
+                    shared, at + Group.IdxX + block * (TileKeys * BlockChunks) + i * BlockChunks, packed,
+                    from + (line + i) * stride + (Group.IdxX & 3) + block * BlockChunks, there);
+            }
         }
     }
 
     private static void Copy(ArrayView<Bits4> shared, int to, ArrayView<Bits4> from, long at, bool there) => Ptx.CpAsync16(
         ref shared.Cast<uint>()[to * 4], ref from.Cast<uint>()[there ? at * 4 : 0], there ? 16 : 0);
 
-    /// <summary>The warp's 16 queries times the tile's keys.</summary>
-    private static Block64 Dots(ArrayView<Bits4> shared, int keysAt, int blocks)
+    /// <summary>The warp's queries times the tile's keys.</summary>
+    private static Both<Block64> Dots<THead>(ArrayView<Bits4> shared, int keysAt) where THead : struct, IHeadShape
     {
-        int lane = Group.IdxX % 32, warp = Group.IdxX / 32;
-        Block64 dots = default;
-        for (int block = 0; block < blocks; block++)
+        THead head = default;
+        int lane = Group.IdxX & 31, queries = (Group.IdxX >> 5) * (head.Twice ? 64 : 32) + lane, step = Rows<THead>() / 16 * 32;
+        var dots = default(Both<Block64>);
+        for (int block = 0; block < head.Blocks; block++)
         {
-            int at = block * (TileRows * BlockChunks) + lane, query = at + warp * (16 * BlockChunks);
-            dots = dots.Add(shared[query], shared[query + 32], shared, keysAt + at);
+            int at = queries + block * 2 * step;
+            var first = new Both<Bits4> { First = shared[at], Last = shared[at + step] };
+            Both<Bits4> last = default;
+            if (head.Twice)
+            {
+                last = new Both<Bits4> { First = shared[at + 32], Last = shared[at + step + 32] };
+            }
+
+            dots = Block64.Dots(dots, head.Twice, first, last, shared, keysAt + block * (TileKeys * BlockChunks) + lane);
         }
 
         return dots;
     }
 
-    /// <summary>The largest of the four lanes that share a row.</summary>
-    private static float OfQuad(float max)
+    /// <summary>The tile's scores, of all keys.</summary>
+    private static Both<Block64> Scores<THead, TScore>(ArrayView<Bits4> shared, int keysAt, ArrayView<ScoreRow> rows, int key, Bend bend)
+        where THead : struct, IHeadShape
+        where TScore : struct, IScore
     {
-        max = Elementary.Max(max, Warp.ShuffleXor(max, 1));
-        return Elementary.Max(max, Warp.ShuffleXor(max, 2));
-    }
-
-    /// <summary>Adds the sink, saves the row's maximum and reciprocal sum, and returns what its output is to be multiplied
-    /// by.</summary>
-    private static float Finish(
-        ArrayView<float> sinks, int row, int shares, int kvHead, float max, float sum, ArrayView<float> statistics, long at,
-        bool saves)
-    {
-        float factor = 1, from = max == float.NegativeInfinity ? 0 : max;
-        bool seen = max > float.NegativeInfinity || Elementary.IsNaN(max);
-        if (sinks.Length != 0)
+        Both<Block64> scores = Dots<THead>(shared, keysAt);
+        int low = OwnRow<THead>();
+        scores.First = scores.First.Scores<TScore>(rows[low], rows[low + 8], key, bend);
+        if (default(THead).Twice)
         {
-            float sink = sinks[kvHead * shares + row % shares] * ScoreRow.Log2E, largest = Elementary.Max(max, sink);
-            from = largest == float.NegativeInfinity ? 0 : largest;
-            factor = Ptx.Exp2(max - from);
-            sum = Ptx.Fma(sum, factor, Ptx.Exp2(sink - from));
+            scores.Last = scores.Last.Scores<TScore>(rows[low + 16], rows[low + 24], key, bend);
         }
 
-        float reciprocal = seen ? 1 / sum : 0;
-        if (saves && at >= 0)
+        return scores;
+    }
+
+    /// <summary>−∞ where a row does not see a key.</summary>
+    private static Both<Block64> Seen<THead>(Both<Block64> scores, ArrayView<ScoreRow> rows, int key) where THead : struct, IHeadShape
+    {
+        int low = OwnRow<THead>();
+        scores.First = scores.First.Seen(rows[low], rows[low + 8], key);
+        if (default(THead).Twice)
         {
-            statistics[2 * at] = from;
-            statistics[2 * at + 1] = reciprocal;
+            scores.Last = scores.Last.Seen(rows[low + 16], rows[low + 24], key);
+        }
+
+        return scores;
+    }
+
+    /// <summary>Adds the sink, saves each row's maximum and reciprocal sum, and stores the output.</summary>
+    private static void Finish<TChannels>(
+        TChannels output, Softmax softmax, float sumLow, float sumHigh, ScoreRow low, ScoreRow high, ArrayView<float> statistics,
+        ArrayView<float> z, ArrayView<ushort> zNarrow, int channel, int valueSize)
+        where TChannels : struct, IChannels<TChannels>
+    {
+        float byLow = Finish(low, softmax.MaxLow, OfQuad(sumLow), statistics);
+        float byHigh = Finish(high, softmax.MaxHigh, OfQuad(sumHigh), statistics);
+        output.Scale(byLow, byHigh).Store(
+            z, zNarrow, low.Place < 0 ? -1 : low.Place * valueSize, high.Place < 0 ? -1 : high.Place * valueSize, channel, valueSize);
+    }
+
+    /// <summary>The sum of the four lanes that share a row.</summary>
+    public static float OfQuad(float sum)
+    {
+        sum += Warp.ShuffleXor(sum, 1);
+        return sum + Warp.ShuffleXor(sum, 2);
+    }
+
+    /// <summary>Adds the sink, and saves the maximum and the reciprocal of the sum where there is room for them.</summary>
+    /// <returns>What the row's output is to be multiplied by.</returns>
+    public static float Finish(ScoreRow row, float max, float sum, ArrayView<float> statistics)
+    {
+        bool seen = max > float.NegativeInfinity || Elementary.IsNaN(max);
+        float largest = Ptx.Max(max, row.Sink), from = largest == float.NegativeInfinity ? 0 : largest;
+        float factor = Ptx.Exp2(max - from);
+        sum = Ptx.Fma(sum, factor, Ptx.Exp2(row.Sink - from));
+        float reciprocal = seen ? 1 / sum : 0;
+        if (statistics.Length != 0 && (Group.IdxX & 3) == 0 && row.Place >= 0)
+        {
+            statistics[2 * row.Place] = from;
+            statistics[2 * row.Place + 1] = reciprocal;
         }
 
         return factor * reciprocal;
+    }
+
+    private static void Show<TScore>(
+        Block64 scores, int key, int row, int shares, int kvHead, int batch, int queries, int heads, int keys, float scale, float unit,
+        ArrayView<float> statistics, ArrayView<float> scoresOut, ArrayView<float> pattern)
+        where TScore : struct, IScore
+    {
+        TScore rule = default;
+        long low = Place(row, shares, kvHead, batch, queries, heads), high = Place(row + 8, shares, kvHead, batch, queries, heads);
+        long squareLow = Square(row, shares, kvHead, batch, queries, heads, keys);
+        long squareHigh = Square(row + 8, shares, kvHead, batch, queries, heads, keys);
+        if (scoresOut.Length != 0)
+        {
+            float by = rule.Factor(scale);
+            StoreSquare(scoresOut, squareLow, squareHigh, key, keys, scores.Scale(by, by));
+        }
+
+        if (pattern.Length != 0)
+        {
+            float maxLow = low < 0 ? 0 : statistics[2 * low], byLow = low < 0 ? 0 : statistics[2 * low + 1];
+            float maxHigh = high < 0 ? 0 : statistics[2 * high], byHigh = high < 0 ? 0 : statistics[2 * high + 1];
+            StoreSquare(pattern, squareLow, squareHigh, key, keys, scores.Weights(unit, maxLow, maxHigh).Scale(byLow, byHigh));
+        }
     }
 
     private static void StoreSquare(ArrayView<float> to, long low, long high, int key, int keys, Block64 values)

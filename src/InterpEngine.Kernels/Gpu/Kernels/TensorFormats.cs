@@ -11,10 +11,12 @@ internal interface ITensorFormat
     Bits4 Round(ArrayView<float> x, long row, int chunk, int inner, bool aligned);
 
     /// <summary>
-    /// C plus the products of 64 bytes of K of 16 columns of the weight with those of 8 rows of X. Lane (g, t) = (lane / 4, lane
-    /// % 4) has chunk t of columns g and g + 8 and of row g.
+    /// C plus the products of 64 bytes of K of 16 rows of X with those of 8 columns of the weight, in two instructions.
     /// </summary>
-    Sum4 Multiply(Sum4 c, Bits4 low, Bits4 high, Bits4 row);
+    /// <param name="c">16 rows by 8 columns.</param>
+    /// <param name="x">X as the two instructions' A: see <see cref="TensorRows"/>.</param>
+    /// <param name="w">Lane (g, t) has chunk t of the four of column g.</param>
+    Sum4 Multiply(Sum4 c, Both<Bits4> x, Bits4 w);
 }
 
 /// <summary>
@@ -47,10 +49,10 @@ internal readonly struct BF16Tensor : ITensorFormat
         return bits;
     }
 
-    public Sum4 Multiply(Sum4 c, Bits4 low, Bits4 high, Bits4 row)
+    public Sum4 Multiply(Sum4 c, Both<Bits4> x, Bits4 w)
     {
-        c = Ptx.MmaBf16(c.X, c.Y, c.Z, c.W, low.X, high.X, low.Y, high.Y, row.X, row.Y);
-        return Ptx.MmaBf16(c.X, c.Y, c.Z, c.W, low.Z, high.Z, low.W, high.W, row.Z, row.W);
+        c = Ptx.MmaBf16(c.X, c.Y, c.Z, c.W, x.First.X, x.First.Y, x.First.Z, x.First.W, w.X, w.Y);
+        return Ptx.MmaBf16(c.X, c.Y, c.Z, c.W, x.Last.X, x.Last.Y, x.Last.Z, x.Last.W, w.Z, w.W);
     }
 
     private static uint Pair(ArrayView<float> x, long row, int k, int inner) =>
@@ -85,12 +87,11 @@ internal readonly struct TF32Tensor : ITensorFormat
         };
     }
 
-    public Sum4 Multiply(Sum4 c, Bits4 low, Bits4 high, Bits4 row)
+    public Sum4 Multiply(Sum4 c, Both<Bits4> x, Bits4 w)
     {
-        low = Round(low);
-        high = Round(high);
-        c = Ptx.MmaTf32(c.X, c.Y, c.Z, c.W, low.X, high.X, low.Y, high.Y, row.X, row.Y);
-        return Ptx.MmaTf32(c.X, c.Y, c.Z, c.W, low.Z, high.Z, low.W, high.W, row.Z, row.W);
+        w = Round(w);
+        c = Ptx.MmaTf32(c.X, c.Y, c.Z, c.W, x.First.X, x.First.Y, x.First.Z, x.First.W, w.X, w.Y);
+        return Ptx.MmaTf32(c.X, c.Y, c.Z, c.W, x.Last.X, x.Last.Y, x.Last.Z, x.Last.W, w.Z, w.W);
     }
 
     private static Bits4 Round(Bits4 bits) => new()

@@ -1,29 +1,6 @@
 using ILGPU;
-using InterpEngine.Kernels.Gpu.Instructions;
 
 namespace InterpEngine.Kernels.Gpu.Kernels;
-
-/// <summary>Four numbers, which move together where they lie on a multiple of 16 bytes.</summary>
-internal struct Four
-{
-    public float A, B, C, D;
-
-    public static Four Fma(float a, Four b, Four c) => new()
-    {
-        A = Ptx.Fma(a, b.A, c.A),
-        B = Ptx.Fma(a, b.B, c.B),
-        C = Ptx.Fma(a, b.C, c.C),
-        D = Ptx.Fma(a, b.D, c.D),
-    };
-
-    public static Four Sum(Four a, Four b) => new() { A = a.A + b.A, B = a.B + b.B, C = a.C + b.C, D = a.D + b.D };
-}
-
-/// <summary>Four BF16 numbers.</summary>
-internal struct FourHalves
-{
-    public uint AB, CD;
-}
 
 /// <summary>How the elements of a weight are stored, and how an element of X is rounded to meet them.</summary>
 internal interface IWeightFormat<T> where T : unmanaged

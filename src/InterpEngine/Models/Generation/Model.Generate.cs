@@ -42,12 +42,20 @@ public sealed partial class Model
         int[] lengths = [.. prompt.Spans.Select(span => span.End - span.First)];
         long limit = Description.Positions is LearnedPositions ? Math.Max(prompt.Length, Description.Context) : int.MaxValue;
         KeyValueCache cache = CreateCache(prompt.Batch, (int)Math.Min((long)prompt.Length + options.MaxTokens - 1, limit));
+        DecodeStep? recorded = null;
         try
         {
             TokenBatch next = prompt;
             for (int step = 0; step < options.MaxTokens; step++)
             {
-                Predictions predictions = Predict(next, cache, candidates, cancellation);
+                if (step > 0 && recorded is null && Device.LikesRecordings && Description.Experts is null)
+                {
+                    recorded = new DecodeStep(
+                        Device, Description, _weights, _rotary, _localRotary, Points, cache, next, candidates.Top);
+                }
+
+                cancellation.ThrowIfCancellationRequested();
+                Predictions predictions = recorded?.Run(next) ?? Predict(next, cache, candidates, cancellation);
                 var tokens = new GeneratedToken?[prompt.Batch];
                 for (int i = 0; i < active.Length; i++)
                 {
@@ -65,6 +73,8 @@ public sealed partial class Model
 
                 if (going.Length < active.Length)
                 {
+                    recorded?.Dispose();
+                    recorded = null;
                     KeyValueCache all = cache;
                     cache = all.Select(going);
                     all.Dispose();
@@ -76,6 +86,7 @@ public sealed partial class Model
         }
         finally
         {
+            recorded?.Dispose();
             cache.Dispose();
         }
     }

@@ -3,7 +3,7 @@ namespace InterpEngine.Kernels.Tests.Conformance.Cases;
 internal static class LogitsCases
 {
     private static readonly (int Rows, int Columns)[] Sizes =
-        [(0, 5), (1, 1), (2, 7), (3, 8), (1, 15), (2, 16), (5, 17), (3, 31), (2, 33), (3, 64), (1, 65), (4, 1000), (14, 5003)];
+        [(0, 5), (1, 1), (2, 7), (3, 8), (1, 15), (2, 16), (5, 17), (3, 31), (2, 33), (3, 64), (1, 65), (4, 1000), (14, 5003), (2, 9001)];
 
     public static IEnumerable<OpCase> All()
     {

@@ -123,6 +123,10 @@ IK_INLINE v16 load_twice(const float* p) {
   return {_mm512_permutexvar_ps(lane, _mm512_castps256_ps512(_mm256_loadu_ps(p)))};
 }
 
+IK_INLINE v16 load_lanes(const float* p, const int32_t* lane) {
+  return {_mm512_permutexvar_ps(_mm512_loadu_si512(lane), _mm512_loadu_ps(p))};
+}
+
 IK_INLINE void prefetch(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 
 IK_INLINE void transpose(const float* from, int64_t stride, int64_t rows, float* to) {

@@ -16,8 +16,8 @@ struct search {
   const float *bias, *scale, *threshold;  // of the candidates; bias: what is still to be added
   float bound = -infinity;                // of a whole batch: no score below it can be among the largest
 
-  // f(column, score, value) for the entries of columns [c, end) that may survive a bar: few, but for the first columns of a row.
-  // reach(s, i, left) is how large the scores s of vector i may be.
+  // f(column of a vector, lanes, scores, values) for the entries of columns [c, end) that may survive a bar: few, but for the first columns
+  // of a row. reach(s, i, left) is how large the scores s of vector i may be.
   template <class R, class F>
   void for_candidates(const float* h, int64_t c, int64_t end, const float& bar, const bool& beyond, R reach, F f) const {
     bool absolute = a.selection == IK_TOP_MAGNITUDE;
@@ -44,13 +44,7 @@ struct search {
       uint32_t found = above(s, i, left) & (left < 16 ? (1u << left) - 1 : 0xffffu);
       if (found == 0) continue;
       found &= bits(not_less_equal(reach(s, i, left), threshold == nullptr ? splat(-infinity) : load_some(threshold + c + i, left)));
-      alignas(64) float scores[16], values[16];
-      store(scores, absolute ? abs(s) : s);
-      store(values, v);
-      for (; found != 0; found &= found - 1) {
-        int lane = __builtin_ctz(found);
-        if (!f(c + i + lane, scores[lane], values[lane])) return;
-      }
+      if (!f(c + i, found, absolute ? abs(s) : s, v)) return;
     }
   }
 
@@ -59,22 +53,27 @@ struct search {
     auto as_it_is = [](v16 s, int64_t, int64_t) { return s; };
     bool enough = true;
     if (is_top(a)) {
-      for_candidates(h, c, end, list.bar, list.beyond, as_it_is, [&](int64_t column, float score, float value) {
-        list.put(list.count++, column, score, value);
+      for_candidates(h, c, end, list.bar, list.beyond, as_it_is, [&](int64_t column, uint32_t found, v16 score, v16 value) {
+        list.append(column, found, score, value);
         if (list.is_full()) list.shrink(a.k, a.k / 8);
         return true;
       });
     } else if (a.selection == IK_GROUP_MAX) {
       int64_t size = a.columns / a.k;
-      for_candidates(h, c, end, list.bar, list.beyond, as_it_is, [&](int64_t column, float score, float value) {
-        offer(list, column / size, column, score, value);
+      for_candidates(h, c, end, list.bar, list.beyond, as_it_is, [&](int64_t column, uint32_t found, v16 score, v16 value) {
+        alignas(64) float scores[16], values[16];
+        store(scores, score), store(values, value);
+        for (; found != 0; found &= found - 1) {
+          int lane = __builtin_ctz(found);
+          offer(list, (column + lane) / size, column + lane, scores[lane], values[lane]);
+        }
         return true;
       });
     } else {
       bool scored = is_scored(a);
-      for_candidates(h, c, end, bound, list.beyond, as_it_is, [&](int64_t column, float score, float value) {
+      for_candidates(h, c, end, bound, list.beyond, as_it_is, [&](int64_t column, uint32_t found, v16 score, v16 value) {
         if (list.is_full()) enough = list.reserve(most(32, 2 * list.count), scored);
-        if (enough) list.put(list.count++, column, score, value);
+        if (enough) list.append(column, found, score, value);
         return enough;
       });
     }
@@ -86,13 +85,13 @@ struct search {
   bool look_roughly(const float* h, int64_t c, int64_t end, const rounding& error, float length, float loss, row_list& list) const {
     auto reach = [&](v16 s, int64_t i, int64_t left) { return s + error.bound(splat(length), splat(loss), c + i, left); };
     bool few = true, never = false;
-    for_candidates(h, c, end, list.bar, never, reach, [&](int64_t column, float score, float) {
-      float e = error.bound(length, loss, column), low = score - e, high = score + e;
-      bool known = low - low == 0.0f && high - high == 0.0f;  // finite
-      list.put(list.count++, column, known ? low : -infinity, known ? high : infinity);
+    for_candidates(h, c, end, list.bar, never, reach, [&](int64_t column, uint32_t found, v16 score, v16) {
+      v16 e = error.bound(splat(length), splat(loss), column, end - column), low = score - e, high = score + e;
+      m16 finite = less(splat(-1), (low - low) + (high - high));
+      list.append(column, found, select(finite, low, splat(-infinity)), select(finite, high, splat(infinity)));
       if (!list.is_full()) return true;
       drop_beaten(list, a.k / 8);
-      if (4 * list.count > 3 * list.room()) few = 2 * list.room() <= 32 * a.k + 1024 && list.reserve(2 * list.room(), true);
+      if (4 * list.count + 64 > 3 * list.room()) few = 2 * list.room() <= 32 * a.k + 1024 && list.reserve(2 * list.room(), true);
       return few;
     });
     return few;

@@ -34,10 +34,6 @@ struct rounding {
     return fma(length, load_some(by_length + column, left), fma(loss, load_some(by_loss + column, left), load_some(base + column, left)));
   }
 
-  float bound(float length, float loss, int64_t column) const {
-    return __builtin_fmaf(length, by_length[column], __builtin_fmaf(loss, by_loss[column], base[column]));
-  }
-
   // A sum of n squares, rounded and perhaps in part too small for a float, as an upper bound of the norm. Products of larger ones could
   // overflow.
   static float norm(float squares, int64_t n) {
@@ -68,19 +64,9 @@ struct rounding {
   }
 };
 
-// A product of a row and a column of a panel that is wanted.
-struct wanted {
-  const float* x;
-  float* out;
-  int32_t lane;
-};
-
-// Computes up to 16 of them, each in one chain along k. offset: subtracted from the rows, or null.
-static void multiply_wanted(const float* panel, int64_t inner, const float* offset, const wanted* pairs, int64_t count) {
-  alignas(64) float rows[256], turned[256], sums[16];
-  alignas(64) int32_t lane[16];
-  const float* x[16];
-  for (int64_t i = 0; i < 16; i++) x[i] = pairs[least(i, count - 1)].x, lane[i] = pairs[least(i, count - 1)].lane;
+// Products of rows and columns of a panel, up to 16 of them, each in one chain along k. offset: subtracted from the rows, or null.
+static void multiply_pairs(const float* panel, int64_t inner, const float* offset, const float* const* x, const int32_t* lane, float* out) {
+  alignas(64) float rows[256], turned[256];
   v16 acc = zero();
   for (int64_t k = 0; k < inner; k += 16) {
     int64_t left = inner - k;
@@ -94,8 +80,7 @@ static void multiply_wanted(const float* panel, int64_t inner, const float* offs
     const float* w = panel + k * 16;
     for (int64_t j = 0; j < least(16, left); j++) acc = fma(load(turned + j * 16), load_lanes(w + j * 16, lane), acc);
   }
-  store(sums, acc);
-  for (int64_t i = 0; i < count; i++) *pairs[i].out = sums[i];
+  store(out, acc);
 }
 
 }  // namespace ik::IK_TARGET

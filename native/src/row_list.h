@@ -70,7 +70,8 @@ class row_list {
     values = memory, columns = reinterpret_cast<int32_t*>(memory + room), scores = scored ? memory + 2 * room : memory, room_ = room;
   }
 
-  bool is_full() const { return count == room_; }
+  // Whether another vector's entries would be too many.
+  bool is_full() const { return count + 16 > room_; }
   int64_t room() const { return room_; }
 
   // Makes room for so many entries.
@@ -89,6 +90,14 @@ class row_list {
 
   void put(int64_t i, int64_t column, float score, float value) {
     scores[i] = score, values[i] = value, columns[i] = static_cast<int32_t>(column);
+  }
+
+  // Appends the chosen entries of a vector.
+  void append(int64_t column, uint32_t chosen, v16 s, v16 v) {
+    store_chosen(columns + count, static_cast<int32_t>(column), chosen);
+    if (scores != values) store_chosen(scores + count, s, chosen);
+    store_chosen(values + count, v, chosen);
+    count += std::popcount(chosen);
   }
 
   // Keeps so many entries above a bound and so many that are equal to it: the first ones.

@@ -187,6 +187,28 @@ struct encoder {
     });
   }
 
+  // An entry of a row's list.
+  struct pair {
+    int32_t row, entry;
+  };
+
+  // Multiplies pairs of a panel as they are.
+  void multiply_pairs(const float* panel, const pair* pairs, int64_t count) const {
+    for (int64_t first = 0; first < count; first += 16) {
+      const float* x[16];
+      float* to[16];
+      alignas(64) int32_t lane[16];
+      alignas(64) float values[16];
+      for (int64_t i = 0; i < 16; i++) {
+        const pair& p = pairs[least(first + i, count - 1)];
+        const row_list& list = lists[p.row * shares.ranges];
+        x[i] = row(a.x, p.row), lane[i] = list.columns[p.entry] % 16, to[i] = list.values + p.entry;
+      }
+      IK_TARGET::multiply_pairs(panel, a.w.inner, a.offset, x, lane, values);
+      for (int64_t i = 0; i < least(16, count - first); i++) *to[i] = values[i];
+    }
+  }
+
   // Gathers the candidates of each row in its first list. False: there is no memory.
   bool gather() const {
     std::atomic<bool> good{true};
@@ -208,7 +230,7 @@ struct encoder {
     if (!gather()) return IK_OUT_OF_MEMORY;
     int64_t panels = divide_up(a.columns, 16), total = found();
     std::unique_ptr<int64_t[]> next(new (std::nothrow) int64_t[panels + 1]());
-    std::unique_ptr<wanted[]> pairs(new (std::nothrow) wanted[total]);
+    std::unique_ptr<pair[]> pairs(new (std::nothrow) pair[total]);
     if (next == nullptr || pairs == nullptr) return IK_OUT_OF_MEMORY;
     // next[p]: where the panel's next pair goes; afterwards where its last one ended.
     auto for_all = [&](auto f) {
@@ -220,14 +242,12 @@ struct encoder {
     for_all([&](int64_t, const row_list& list, int64_t i) { next[list.columns[i] / 16 + 1]++; });
     for (int64_t p = 0; p < panels; p++) next[p + 1] += next[p];
     for_all([&](int64_t r, const row_list& list, int64_t i) {
-      int32_t column = list.columns[i];
-      pairs[next[column / 16]++] = {row(a.x, r), list.values + i, column % 16};
+      pairs[next[list.columns[i] / 16]++] = {static_cast<int32_t>(r), static_cast<int32_t>(i)};
     });
     for_tasks(panels, total * a.w.inner, [&](int64_t p, float* slot) {
       int64_t first = p == 0 ? 0 : next[p - 1], end = next[p];
       if (first == end) return;
-      const float* panel = panel_of(p * 16, slot);
-      for (; first < end; first += 16) multiply_wanted(panel, a.w.inner, a.offset, pairs.get() + first, least(16, end - first));
+      multiply_pairs(panel_of(p * 16, slot), pairs.get() + first, end - first);
     });
     for_rows(context, a.rows, 4 * a.k, [&](int64_t from, int64_t to) {
       for (int64_t r = from; r < to; r++) s.accept(lists[r * shares.ranges]);
@@ -292,7 +312,7 @@ struct encoder {
   ik_status run() {
     bool nothing = a.selection != IK_THRESHOLD && a.k == 0, fixed = !nothing && (is_top(a) || a.selection == IK_GROUP_MAX);
     int64_t width = least(strip_columns, divide_up(a.columns, 16) * 16), count = a.rows * shares.ranges;
-    int64_t room = a.selection == IK_GROUP_MAX ? a.k : least(rough ? 3 * a.k + 32 : 2 * a.k + 32, a.columns);
+    int64_t room = a.selection == IK_GROUP_MAX ? a.k : least((rough ? 3 : 2) * a.k, a.columns) + 48;
     bool scored = is_scored(a) || rough;
     type = rough ? static_cast<int32_t>(IK_BF16) : a.w.type;
     parts memory;

@@ -80,27 +80,32 @@ struct search {
     return enough;
   }
 
-  // The same in a rounded product, of a row that is so long and loses so much: an entry's score is the least that it may be, its value the
-  // largest. Whoever cannot be among the k largest goes. False: too many are left for what the rounding saves, or there is no memory.
+  // The same in a rounded product, of a row that is so long and loses so much: entries have the least score that they may have, -infinity if
+  // nothing is known. Whoever cannot be among the k largest goes. False: too many are left for what the rounding saves, or there is no memory.
   bool look_roughly(const float* h, int64_t c, int64_t end, const rounding& error, float length, float loss, row_list& list) const {
-    auto reach = [&](v16 s, int64_t i, int64_t left) { return s + error.bound(splat(length), splat(loss), c + i, left); };
+    v16 l = splat(length), lost = splat(loss);
+    auto reach = [&](v16 s, int64_t i, int64_t left) { return s + error.bound(l, lost, c + i, left); };
     bool few = true, never = false;
     for_candidates(h, c, end, list.bar, never, reach, [&](int64_t column, uint32_t found, v16 score, v16) {
-      v16 e = error.bound(splat(length), splat(loss), column, end - column), low = score - e, high = score + e;
+      v16 e = error.bound(l, lost, column, end - column), low = score - e, high = score + e;
       m16 finite = less(splat(-1), (low - low) + (high - high));
-      list.append(column, found, select(finite, low, splat(-infinity)), select(finite, high, splat(infinity)));
+      low = select(finite, low, splat(-infinity));
+      list.append(column, found, low, low);
       if (!list.is_full()) return true;
-      drop_beaten(list, a.k / 8);
-      if (4 * list.count + 64 > 3 * list.room()) few = 2 * list.room() <= 32 * a.k + 1024 && list.reserve(2 * list.room(), true);
+      drop_beaten(list, error, length, loss, a.k / 8);
+      if (4 * list.count + 64 > 3 * list.room()) few = 2 * list.room() <= 32 * a.k + 1024 && list.reserve(2 * list.room(), is_scored(a));
       return few;
     });
     return few;
   }
 
-  void drop_beaten(row_list& list, int64_t slack) const {
+  void drop_beaten(row_list& list, const rounding& error, float length, float loss, int64_t slack) const {
     if (list.count <= a.k) return;
     list.bar = list.find_bar(a.k, slack);
-    list.keep_if([&](int64_t i) { return list.values[i] >= list.bar; });
+    list.keep_if([&](int64_t i) {
+      float low = list.scores[i];
+      return low == -infinity || low + 2 * error.bound(length, loss, list.columns[i]) >= list.bar;
+    });
   }
 
   // Of a row whose entries have the values that their product has as it is: keeps those above their thresholds.

@@ -34,6 +34,10 @@ struct rounding {
     return fma(length, load_some(by_length + column, left), fma(loss, load_some(by_loss + column, left), load_some(base + column, left)));
   }
 
+  float bound(float length, float loss, int64_t column) const {
+    return __builtin_fmaf(length, by_length[column], __builtin_fmaf(loss, by_loss[column], base[column]));
+  }
+
   // A sum of n squares, rounded and perhaps in part too small for a float, as an upper bound of the norm. Products of larger ones could
   // overflow.
   static float norm(float squares, int64_t n) {

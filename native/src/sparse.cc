@@ -37,9 +37,11 @@ void product_vectors(const ik_sparse_product_args& a, int64_t r, int64_t c) {
     const float* m = row(a.m, a.s.indices[e]) + c;
     if (e + ahead < end) {
       const float* next = row(a.m, a.s.indices[e + ahead]) + c;
+#pragma GCC unroll 16
       for (int i = 0; i < V; i++) prefetch(next + i * 16);
     }
     v16 value = splat(a.s.values[a.order == nullptr ? e : a.order[e]] * a.scale);
+#pragma GCC unroll 16
     for (int i = 0; i < V - 1; i++) acc[i] = fma(value, get(m, i, 16), acc[i]);
     acc[V - 1] = fma(value, get(m, V - 1, last), acc[V - 1]);
   }

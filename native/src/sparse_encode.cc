@@ -13,9 +13,9 @@
 namespace ik::IK_TARGET {
 namespace {
 
-constexpr int64_t strip_columns = 1536, piece_columns = 768;  // whole register tiles, of 3 panels
-constexpr int64_t block_rows = 128;                           // a piece of them: 384 KB of a second-level cache
-constexpr int64_t first_columns = 96;                         // of a batch: enough for a first bound
+constexpr int64_t strip_columns = 768;  // whole register tiles, of 3 panels
+constexpr int64_t block_rows = 64;      // a strip of them: 192 KB of a second-level cache
+constexpr int64_t first_columns = 96;   // of a batch: enough for a first bound
 
 // How the work of a strip is shared: blocks of rows times ranges of columns.
 struct cut {
@@ -54,12 +54,13 @@ struct encoder {
   const float* bias = nullptr;    // of the candidates
   row_list* lists = nullptr;      // [rows][ranges]; null: nothing is looked for
   float* packed = nullptr;        // a strip of directions as a weight
+  int64_t strip_floats = 0;       // of it
   float* slots = nullptr;         // each thread's working space
   float *lengths = nullptr, *losses = nullptr;  // of the rows, if the product is rounded
   rounding error{nullptr, nullptr, nullptr};
 
   int64_t slot_floats() const {
-    int64_t centred = a.offset == nullptr ? 0 : shares.rows * a.w.inner, piece = a.pre.data == nullptr ? shares.rows * piece_columns : 0;
+    int64_t centred = a.offset == nullptr ? 0 : shares.rows * a.w.inner, piece = a.pre.data == nullptr ? shares.rows * strip_columns : 0;
     return divide_up(most(centred + piece, 32 * a.w.inner), 16) * 16;
   }
 
@@ -144,17 +145,16 @@ struct encoder {
     ik_matmul_args product{};
     product.x = rows_of_x(r, r_end, memory), product.w = w, product.rows = r_end - r, product.inner = w.inner, product.scale = 1;
     if (a.offset != nullptr) memory += (r_end - r) * a.w.inner;
-    for (; c < c_end; c += piece_columns) {
-      int64_t columns = least(piece_columns, c_end - c);
-      product.out = {memory, columns}, product.columns = columns, product.column_start = c - first;
-      if (a.pre.data != nullptr) product.out = {row(a.pre, r) + c, a.pre.stride}, product.bias = bias == nullptr ? nullptr : bias + c;
-      if (matmul(alone, product) != IK_OK) return false;
-      for (int64_t i = r; i < r_end && lists != nullptr; i++) {
-        const float* h = row(product.out, i - r);
-        row_list& list = lists[i * shares.ranges + range];
-        bool good = rough ? s.look_roughly(h, c, c + columns, error, lengths[i], losses[i], list) : s.look(h, c, c + columns, list);
-        if (!good) return false;
-      }
+    int64_t columns = c_end - c;
+    if (columns <= 0) return true;
+    product.out = {memory, columns}, product.columns = columns, product.column_start = c - first;
+    if (a.pre.data != nullptr) product.out = {row(a.pre, r) + c, a.pre.stride}, product.bias = bias == nullptr ? nullptr : bias + c;
+    if (matmul(alone, product) != IK_OK) return false;
+    for (int64_t i = r; i < r_end && lists != nullptr; i++) {
+      const float* h = row(product.out, i - r);
+      row_list& list = lists[i * shares.ranges + range];
+      bool good = rough ? s.look_roughly(h, c, c_end, error, lengths[i], losses[i], list) : s.look(h, c, c_end, list);
+      if (!good) return false;
     }
     return true;
   }
@@ -216,10 +216,10 @@ struct encoder {
       for (int64_t r = from; r < to; r++) {
         row_list* list = lists + r * shares.ranges;
         for (int64_t i = 1; i < shares.ranges; i++) {
-          if (!list->merge(list[i], true)) good = false;
+          if (!list->merge(list[i], is_scored(a))) good = false;
           list[i].count = 0;
         }
-        s.drop_beaten(*list, 0);
+        s.drop_beaten(*list, error, lengths[r], losses[r], 0);
       }
     });
     return good;
@@ -230,7 +230,10 @@ struct encoder {
     if (!gather()) return IK_OUT_OF_MEMORY;
     int64_t panels = divide_up(a.columns, 16), total = found();
     std::unique_ptr<int64_t[]> next(new (std::nothrow) int64_t[panels + 1]());
-    std::unique_ptr<pair[]> pairs(new (std::nothrow) pair[total]);
+    // The strips' memory is free now.
+    bool fits = total * static_cast<int64_t>(sizeof(pair)) <= strip_floats * static_cast<int64_t>(sizeof(float));
+    std::unique_ptr<pair[]> more(fits ? nullptr : new (std::nothrow) pair[total]);
+    pair* pairs = fits ? reinterpret_cast<pair*>(packed) : more.get();
     if (next == nullptr || pairs == nullptr) return IK_OUT_OF_MEMORY;
     // next[p]: where the panel's next pair goes; afterwards where its last one ended.
     auto for_all = [&](auto f) {
@@ -247,7 +250,7 @@ struct encoder {
     for_tasks(panels, total * a.w.inner, [&](int64_t p, float* slot) {
       int64_t first = p == 0 ? 0 : next[p - 1], end = next[p];
       if (first == end) return;
-      multiply_pairs(panel_of(p * 16, slot), pairs.get() + first, end - first);
+      multiply_pairs(panel_of(p * 16, slot), pairs + first, end - first);
     });
     for_rows(context, a.rows, 4 * a.k, [&](int64_t from, int64_t to) {
       for (int64_t r = from; r < to; r++) s.accept(lists[r * shares.ranges]);
@@ -312,11 +315,11 @@ struct encoder {
   ik_status run() {
     bool nothing = a.selection != IK_THRESHOLD && a.k == 0, fixed = !nothing && (is_top(a) || a.selection == IK_GROUP_MAX);
     int64_t width = least(strip_columns, divide_up(a.columns, 16) * 16), count = a.rows * shares.ranges;
-    int64_t room = a.selection == IK_GROUP_MAX ? a.k : least((rough ? 3 : 2) * a.k, a.columns) + 48;
-    bool scored = is_scored(a) || rough;
+    int64_t room = a.selection == IK_GROUP_MAX ? a.k : least(2 * a.k, a.columns) + 48;
+    bool scored = is_scored(a);
     type = rough ? static_cast<int32_t>(IK_BF16) : a.w.type;
     parts memory;
-    int64_t strip_floats = width * divide_up(a.w.inner, group_size) * group_size / (type == IK_F32 ? 1 : 2);
+    strip_floats = width * divide_up(a.w.inner, group_size) * group_size / (type == IK_F32 ? 1 : 2);
     bool packs = rough || a.directions.data != nullptr;
     int64_t strip = memory.take(packs ? strip_floats : 0);
     int64_t slot = memory.take(context.pool.threads() * slot_floats());

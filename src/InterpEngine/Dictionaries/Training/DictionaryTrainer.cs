@@ -61,7 +61,7 @@ public sealed partial class DictionaryTrainer : IDisposable
         _skip = parameters.Skip is { } skip ? new("skip", skip, output, d, device) : null;
         _all = [.. new[] { _encoder, _encoderBias, _decoder, _decoderBias, _threshold, _gateBias, _magnitudeScale, _skip }.OfType<TrainedMatrix>()];
         _levels = config.Levels.Length > 0 ? [.. config.Levels] : [features];
-        (_sinceActive, _activations) = (new long[features], new long[features]);
+        (_sinceActive, _activations, _least) = (new long[features], new long[features], new float[features]);
         _random = new SeededRandom(options.Seed);
         InferenceThreshold = options.ThresholdAverage == ThresholdAverage.FromZero ? 0 : -1;
         Annealed = options.Annealing is { } annealing ? new PowerAnnealer(annealing, options) : null;

@@ -129,16 +129,17 @@ internal sealed class Entries : IDisposable
         DictionaryTrainer.Scale(ValueGradients, factor);
     }
 
-    /// <summary>Adds the gradient by the encoder, given <see cref="PreGradients"/>, and returns each feature's sum of them.</summary>
+    /// <summary>Adds the gradient by the encoder, given <see cref="PreGradients"/>, and returns each feature's sum of them, [features].</summary>
     /// <param name="encoder">The parameter.</param>
     /// <param name="input">[n, input].</param>
     /// <param name="offset">[input]: what was subtracted from it, or null.</param>
-    public float[] BackwardToEncoder(TrainedMatrix encoder, Tensor input, Tensor? offset)
+    public Tensor BackwardToEncoder(TrainedMatrix encoder, Tensor input, Tensor? offset)
     {
         AddProduct(_preGradients, 1, input, offset, encoder);
         ReadOnlySpan<int> pointers = HostSpan.Of<int>(_transposed!.RowPointers), order = HostSpan.Of<int>(_order!);
         ReadOnlySpan<float> gradients = PreGradients;
-        var sums = new float[Rows.Columns];
+        Tensor result = _device.Allocate(ElementType.F32, Rows.Columns);
+        Span<float> sums = HostSpan.Of<float>(result);
         for (int f = 0; f < sums.Length; f++)
         {
             double sum = 0;
@@ -150,7 +151,7 @@ internal sealed class Entries : IDisposable
             sums[f] = (float)sum;
         }
 
-        return sums;
+        return result;
     }
 
     public void Dispose()

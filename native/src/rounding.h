@@ -7,17 +7,16 @@ namespace ik::IK_TARGET {
 
 // Rounds a panel [inner][16] into one of a BF16 weight, and measures its columns if anyone asks: how long they are, and what was lost.
 static void round_panel(const float* panel, int64_t inner, void* to, float* lengths, float* losses) {
-  auto* pairs = static_cast<uint32_t*>(to);
+  static constexpr float nothing[16] = {};
+  auto* __restrict pairs = static_cast<uint32_t*>(to);
   v16 lengths2 = zero(), losses2 = zero();
   for (int64_t k = 0; k < divide_up(inner, group_size) * group_size; k += 2, pairs += 16) {
-    alignas(64) float pair[32] = {};
-    if (k < inner) store(pair, load(panel + k * 16));
-    if (k + 1 < inner) store(pair + 16, load(panel + k * 16 + 16));
-    for (int i = 0; i < 16; i++) pairs[i] = round_bf16(pair[i]) | round_bf16(pair[16 + i]) << 16;
+    const float *even = k < inner ? panel + k * 16 : nothing, *odd = k + 1 < inner ? even + 16 : nothing;
+    for (int i = 0; i < 16; i++) pairs[i] = round_bf16(even[i]) | round_bf16(odd[i]) << 16;
     if (lengths == nullptr) continue;
-    v16 even = load(pair), odd = load(pair + 16), lost_even = even - even_bf16(pairs), lost_odd = odd - odd_bf16(pairs);
-    lengths2 = fma(odd, odd, fma(even, even, lengths2));
-    losses2 = fma(lost_odd, lost_odd, fma(lost_even, lost_even, losses2));
+    v16 e = load(even), o = load(odd), lost_e = e - even_bf16(pairs), lost_o = o - odd_bf16(pairs);
+    lengths2 = fma(o, o, fma(e, e, lengths2));
+    losses2 = fma(lost_o, lost_o, fma(lost_e, lost_e, losses2));
   }
   if (lengths != nullptr) store(lengths, lengths2), store(losses, losses2);
 }

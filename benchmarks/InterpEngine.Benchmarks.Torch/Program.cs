@@ -4,7 +4,7 @@ using TorchSharp;
 
 const string usage = """
     Measures InterpEngine against libtorch in one process, in turn, and prints a Markdown table.
-      --only SECTION     products, attention, gpt2, capture, tales, llama; may be given several times
+      --only SECTION     products, attention, gpt2, capture, tales, llama, sae, sae-bf16, sae-harvest; may be given several times
       --seconds S        time for each line (default 4)
       --threads N        threads of both; with 1, CPU time is counted, which a busy machine disturbs less (default all)
       --compare FILE     compare the ratios with a baseline; exit code 1 if one fell by more than the share
@@ -15,7 +15,8 @@ const string usage = """
 (string Name, Action<Session> Run)[] sections =
 [
     ("products", ProductComparisons.Run), ("attention", AttentionComparisons.Run), ("gpt2", ModelComparisons.Gpt2),
-    ("capture", ModelComparisons.Capture), ("tales", ModelComparisons.Tales), ("llama", ModelComparisons.Llama),
+    ("capture", ModelComparisons.Capture), ("tales", ModelComparisons.Tales), ("llama", ModelComparisons.Llama), ("sae", DictionaryComparisons.Single),
+    ("sae-bf16", DictionaryComparisons.Half), ("sae-harvest", DictionaryComparisons.Harvest),
 ];
 string? baseline = null, update = null;
 double seconds = 4, share = 0.15;

@@ -11,7 +11,7 @@ internal sealed class TorchGpt2(string folder, ScalarType type = ScalarType.Floa
     {
         using Tensor positions = arange(Past, Past + ids.shape[1]);
         Tensor residual = Keep(Embed(ids, "wte.weight")) + Keep(Embed(positions, "wpe.weight"));
-        for (int layer = 0; layer < Description.Layers; layer++)
+        for (int layer = 0; layer < Layers; layer++)
         {
             string block = $"h.{layer}.";
             Keep(residual);

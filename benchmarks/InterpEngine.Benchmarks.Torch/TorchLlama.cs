@@ -12,7 +12,7 @@ internal sealed class TorchLlama(string folder, ScalarType type = ScalarType.Flo
     {
         (Tensor cos, Tensor sin) = Angles(ids.shape[1]);
         Tensor residual = Keep(Embed(ids, "embed_tokens.weight"));
-        for (int layer = 0; layer < Description.Layers; layer++)
+        for (int layer = 0; layer < Layers; layer++)
         {
             string block = $"layers.{layer}.";
             Keep(residual);

@@ -26,10 +26,13 @@ internal abstract class TorchModel : IDisposable
             _weights[key] = oriented.to(type, copy: true).DetachFromDisposeScope();
         }
 
-        Type = type;
+        (Type, Layers) = (type, Description.Layers);
     }
 
     public ModelDescription Description { get; }
+
+    /// <summary>Blocks that a run goes through; all unless told.</summary>
+    public int Layers { get; set; }
 
     protected ScalarType Type { get; }
 

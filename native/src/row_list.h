@@ -46,7 +46,8 @@ IK_INLINE int64_t count_from(const float* x, int64_t n, float bound, bool beyond
   return found;
 }
 
-// What was found of a row, in the order of columns. Scores are the values themselves unless they have a memory of their own.
+// What was found of a row, in the order of columns. An entry has a score, by which it is chosen, and a value; they are the same unless
+// scores have a memory of their own.
 class row_list {
  public:
   row_list() = default;
@@ -69,7 +70,9 @@ class row_list {
     values = memory, columns = reinterpret_cast<int32_t*>(memory + room), scores = scored ? memory + 2 * room : memory, room_ = room;
   }
 
-  bool is_full() const { return count == room_; }
+  // Whether another vector's entries would be too many.
+  bool is_full() const { return count + 16 > room_; }
+  int64_t room() const { return room_; }
 
   // Makes room for so many entries.
   bool reserve(int64_t room, bool scored) {
@@ -89,21 +92,39 @@ class row_list {
     scores[i] = score, values[i] = value, columns[i] = static_cast<int32_t>(column);
   }
 
+  // Appends the chosen entries of a vector.
+  void append(int64_t column, uint32_t chosen, v16 s, v16 v) {
+    store_chosen(columns + count, static_cast<int32_t>(column), chosen);
+    if (scores != values) store_chosen(scores + count, s, chosen);
+    store_chosen(values + count, v, chosen);
+    count += std::popcount(chosen);
+  }
+
   // Keeps so many entries above a bound and so many that are equal to it: the first ones.
   void keep(float bound, int64_t& above, int64_t& equal) {
+    keep_if([&](int64_t i) { return scores[i] == bound ? equal-- > 0 : !(scores[i] < bound) && above-- > 0; });
+  }
+
+  template <class F>
+  void keep_if(F stays) {
     int64_t kept = 0;
     for (int64_t i = 0; i < count; i++) {
-      float score = scores[i];
-      put(kept, columns[i], score, values[i]);
-      kept += score == bound ? equal-- > 0 : !(score < bound) && above-- > 0;
+      bool it_stays = stays(i);
+      put(kept, columns[i], scores[i], values[i]);
+      kept += it_stays;
     }
     count = kept;
+  }
+
+  // The bar that the k largest scores set, or, with slack, one that perhaps a few more reach.
+  float find_bar(int64_t k, int64_t slack) const {
+    return find_bound(k, slack, bar, [this](float x) { return count_from(scores, count, x); });
   }
 
   // Keeps the k largest, or with slack perhaps a few more.
   void shrink(int64_t k, int64_t slack) {
     if (count <= k) return;
-    bar = find_bound(k, slack, bar, [this](float x) { return count_from(scores, count, x); }), beyond = true;
+    bar = find_bar(k, slack), beyond = true;
     int64_t above = k + slack, equal = above - count_from(scores, count, bar, true);
     keep(bar, above, equal);
   }

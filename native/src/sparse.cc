@@ -15,6 +15,8 @@ bool fits(const ik_sparse_rows& s) {
   return true;
 }
 
+constexpr int64_t ahead = 6;  // entries: some 5 KB of the first-level cache
+
 // V vectors of a row of the output, from column c on; the last one may be partly outside.
 template <int V, bool centred>
 void product_vectors(const ik_sparse_product_args& a, int64_t r, int64_t c) {
@@ -33,11 +35,13 @@ void product_vectors(const ik_sparse_product_args& a, int64_t r, int64_t c) {
   int64_t end = a.s.row_pointers[r + 1];
   for (int64_t e = a.s.row_pointers[r]; e < end; e++) {
     const float* m = row(a.m, a.s.indices[e]) + c;
-    if (e + 1 < end) {
-      const float* next = row(a.m, a.s.indices[e + 1]) + c;
+    if (e + ahead < end) {
+      const float* next = row(a.m, a.s.indices[e + ahead]) + c;
+#pragma GCC unroll 16
       for (int i = 0; i < V; i++) prefetch(next + i * 16);
     }
     v16 value = splat(a.s.values[a.order == nullptr ? e : a.order[e]] * a.scale);
+#pragma GCC unroll 16
     for (int i = 0; i < V - 1; i++) acc[i] = fma(value, get(m, i, 16), acc[i]);
     acc[V - 1] = fma(value, get(m, V - 1, last), acc[V - 1]);
   }

@@ -3,117 +3,19 @@
 // A strip of columns is multiplied with all rows before the next one comes. Threads share a strip by blocks of rows (where rows are few, by
 // ranges of columns too): a thread multiplies a piece that stays in its own cache, looks through it and keeps what may survive in a list of
 // the row. All entries of a row differ, by score or else by column: who looked at what, and when, never shows.
+//
+// Where the k largest of many are wanted in fp32 and the processor multiplies BF16 numbers faster, the product is rounded first: it tells, with
+// a proven bound, which few entries of a row may be among them, and only these are multiplied as they are. What comes out are the same bits.
 #include <atomic>
 
-#include "row_list.h"
+#include "candidates.h"
 
 namespace ik::IK_TARGET {
 namespace {
 
-constexpr int64_t strip_columns = 1536, piece_columns = 768;  // whole register tiles, of 3 panels
-constexpr int64_t block_rows = 128;                           // a piece of them: 384 KB of a second-level cache
-constexpr int64_t first_columns = 96;                         // of a batch: enough for a first bound
-
-bool is_top(const ik_sparse_encode_args& a) { return a.selection == IK_TOP_K || a.selection == IK_TOP_MAGNITUDE; }
-bool is_scored(const ik_sparse_encode_args& a) { return a.scale != nullptr || a.selection == IK_TOP_MAGNITUDE; }
-
-// The search through the rows of one call.
-struct search {
-  const ik_sparse_encode_args& a;
-  const float *bias, *scale, *threshold;  // of the candidates; bias: what is still to be added
-  float bound = -infinity;                // of a whole batch: no score below it can be among the largest
-
-  // f(column, score, value) for the entries of columns [c, end) that may survive a bar: few, but for the first columns of a row.
-  template <class F>
-  void for_candidates(const float* h, int64_t c, int64_t end, const float& bar, const bool& beyond, F f) const {
-    bool absolute = a.selection == IK_TOP_MAGNITUDE;
-    auto value = [&](int64_t i, int64_t left) {
-      v16 v = load_some(h + i, left);
-      return bias == nullptr ? v : v + load_some(bias + c + i, left);
-    };
-    auto score = [&](v16 v, int64_t i, int64_t left) { return scale == nullptr ? v : v * load_some(scale + c + i, left); };
-    auto above = [&](v16 s) {
-      v16 size = absolute ? abs(s) : s, limit = splat(bar);
-      return beyond ? bits(not_less_equal(size, limit)) : ~bits(less(size, limit));
-    };
-    int64_t count = end - c;
-    for (int64_t i = 0; i < count; i += 16) {
-      // Four vectors at once, as long as nothing is found.
-      for (; beyond && i + 64 <= count; i += 64) {
-        uint32_t found = 0;
-        for (int64_t j = i; j < i + 64; j += 16) found |= above(score(value(j, 16), j, 16));
-        if ((found & 0xffffu) != 0) break;
-      }
-      int64_t left = count - i;
-      if (left <= 0) return;
-      v16 v = value(i, left), s = score(v, i, left);
-      uint32_t found = above(s) & (left < 16 ? (1u << left) - 1 : 0xffffu);
-      if (found == 0) continue;
-      found &= bits(not_less_equal(s, threshold == nullptr ? splat(-infinity) : load_some(threshold + c + i, left)));
-      alignas(64) float scores[16], values[16];
-      store(scores, absolute ? abs(s) : s);
-      store(values, v);
-      for (; found != 0; found &= found - 1) {
-        int lane = __builtin_ctz(found);
-        if (!f(c + i + lane, scores[lane], values[lane])) return;
-      }
-    }
-  }
-
-  // Looks through columns [c, end) of a row.
-  bool look(const float* h, int64_t c, int64_t end, row_list& list) const {
-    bool enough = true;
-    if (is_top(a)) {
-      for_candidates(h, c, end, list.bar, list.beyond, [&](int64_t column, float score, float value) {
-        list.put(list.count++, column, score, value);
-        if (list.is_full()) list.shrink(a.k, a.k / 8);
-        return true;
-      });
-    } else if (a.selection == IK_GROUP_MAX) {
-      int64_t size = a.columns / a.k;
-      for_candidates(h, c, end, list.bar, list.beyond, [&](int64_t column, float score, float value) {
-        offer(list, column / size, column, score, value);
-        return true;
-      });
-    } else {
-      bool scored = is_scored(a);
-      for_candidates(h, c, end, bound, list.beyond, [&](int64_t column, float score, float value) {
-        if (list.is_full()) enough = list.reserve(most(32, 2 * list.count), scored);
-        if (enough) list.put(list.count++, column, score, value);
-        return enough;
-      });
-    }
-    return enough;
-  }
-
-  // The largest of a group; -1 where there is none.
-  static void offer(row_list& list, int64_t group, int64_t column, float score, float value) {
-    int64_t best = list.columns[group];
-    if (best < 0 || key_of(score, column) > key_of(list.scores[group], best)) list.put(group, column, score, value);
-  }
-
-  // Gathers what was found of a row in all ranges in the first list.
-  bool finish(row_list* ranges, int64_t count) const {
-    row_list& list = ranges[0];
-    for (int64_t r = 1; r < count; r++) {
-      if (a.selection != IK_GROUP_MAX) {
-        if (!list.merge(ranges[r], is_scored(a))) return false;
-        ranges[r].count = 0;
-        continue;
-      }
-      for (int64_t g = 0; g < a.k; g++) {
-        if (ranges[r].columns[g] >= 0) offer(list, g, ranges[r].columns[g], ranges[r].scores[g], ranges[r].values[g]);
-      }
-    }
-    if (is_top(a)) list.shrink(a.k, 0);
-    if (a.selection != IK_GROUP_MAX) return true;
-    list.count = 0;
-    for (int64_t g = 0; g < a.k; g++) {
-      if (list.columns[g] >= 0) list.put(list.count++, list.columns[g], list.scores[g], list.values[g]);
-    }
-    return true;
-  }
-};
+constexpr int64_t strip_columns = 768;  // whole register tiles, of 3 panels
+constexpr int64_t block_rows = 64;      // a strip of them: 192 KB of a second-level cache
+constexpr int64_t first_columns = 96;   // of a batch: enough for a first bound
 
 // How the work of a strip is shared: blocks of rows times ranges of columns.
 struct cut {
@@ -132,47 +34,95 @@ struct cut {
   int64_t width_of_range(int64_t strip) const { return divide_up(divide_up(strip, ranges), 48) * 48; }
 };
 
+// Memory of a call, part by part.
+struct parts {
+  int64_t floats = 0;
+  int64_t take(int64_t count) {
+    int64_t begin = floats;
+    floats += divide_up(count, 16) * 16;
+    return begin;
+  }
+};
+
 struct encoder {
   ik_context& context;
   const ik_sparse_encode_args& a;
   cut shares;
-  const float* bias;      // of the candidates
-  row_list* lists;        // [rows][ranges]; null: nothing is looked for
-  float *packed, *slots;  // a strip of directions as a weight; each thread's working space
-  search s;
+  bool rough;         // whether the product is rounded first
+  int32_t type = 0;   // of the weight that is multiplied with
+  search s{a, nullptr, nullptr, nullptr};
+  const float* bias = nullptr;    // of the candidates
+  row_list* lists = nullptr;      // [rows][ranges]; null: nothing is looked for
+  float* packed = nullptr;        // a strip of directions as a weight
+  int64_t strip_floats = 0;       // of it
+  float* slots = nullptr;         // each thread's working space
+  float *lengths = nullptr, *losses = nullptr;  // of the rows, if the product is rounded
+  rounding error{nullptr, nullptr, nullptr};
 
-  static int64_t slot_floats(const ik_sparse_encode_args& a, const cut& c) {
-    int64_t centred = a.offset == nullptr ? 0 : c.rows * a.w.inner, piece = a.pre.data == nullptr ? c.rows * piece_columns : 0;
-    return divide_up(centred + piece, 16) * 16;
+  int64_t slot_floats() const {
+    int64_t centred = a.offset == nullptr ? 0 : shares.rows * a.w.inner, piece = a.pre.data == nullptr ? shares.rows * strip_columns : 0;
+    return divide_up(most(centred + piece, 32 * a.w.inner), 16) * 16;
   }
 
-  // Directions [c, c + columns) as a weight.
-  ik_status pack_strip(const ik_weight& strip, int64_t c) const {
-    std::atomic<bool> failed{false};
-    parallel_for(context, divide_up(strip.columns, 16), strip.columns * strip.inner, [&](int64_t panel) {
-      int64_t first = c + panel * 16, columns = least(16, c + strip.columns - first), stride = a.directions.stride;
-      const float* from = row(a.directions, first);
-      if (a.chosen != nullptr) {
-        float* rows = thread_scratch(16 * strip.inner);
-        if (rows == nullptr) {
-          failed = true;
-          return;
-        }
-        for (int64_t i = 0; i < columns; i++) std::copy_n(row(a.directions, a.chosen[first + i]), strip.inner, rows + i * strip.inner);
-        from = rows, stride = strip.inner;
-      }
-      // What the weight has beyond the last k is zeros.
-      int64_t groups = divide_up(strip.inner, group_size);
-      if (strip.type == IK_BF16 && strip.inner % group_size != 0) {
-        std::memset(static_cast<char*>(strip.data) + ((panel + 1) * groups - 1) * bf16_group_bytes, 0, bf16_group_bytes);
-      }
-      ik_pack_args args{};
-      args.source = from, args.weight = strip, args.inner = strip.inner, args.columns = columns;
-      args.inner_stride = 1, args.column_stride = stride, args.column_start = panel * 16, args.type = IK_F32;
-      ik_context alone(1, context.kernels);
-      pack(alone, args);
+  // f(slot) on every thread, each with a slot of its own.
+  template <class F>
+  void on_threads(int64_t tasks, int64_t work, F f) const {
+    int64_t workers = least(context.pool.threads(), tasks);
+    parallel_for(context, workers, work, [&](int64_t worker) { f(slots + worker * slot_floats()); });
+  }
+
+  // f(task, slot) for every task.
+  template <class F>
+  void for_tasks(int64_t tasks, int64_t work, F f) const {
+    std::atomic<int64_t> next{0};
+    on_threads(tasks, work, [&](float* slot) {
+      for (int64_t task = next++; task < tasks; task = next++) f(task, slot);
     });
-    return failed ? IK_OUT_OF_MEMORY : IK_OK;
+  }
+
+  // Candidates [c, c + 16) as [inner][16], in a memory of twice the size where they do not lie like that anyway. What is past the last
+  // candidate means nothing.
+  const float* panel_of(int64_t c, float* memory) const {
+    int64_t inner = a.w.inner, count = least(16, a.columns - c);
+    if (a.directions.data == nullptr) return static_cast<const float*>(a.w.data) + c * inner;
+    const float* from = row(a.directions, c);
+    int64_t stride = a.directions.stride;
+    if (a.chosen != nullptr) {
+      float* rows = memory + 16 * inner;
+      for (int64_t i = 0; i < count; i++) std::copy_n(row(a.directions, a.chosen[c + i]), inner, rows + i * inner);
+      from = rows, stride = inner;
+    }
+    for (int64_t k = 0; k < inner; k += 16) {
+      alignas(64) float some[256], turned[256];
+      int64_t left = inner - k;
+      if (left >= 16) {
+        transpose(from + k, stride, count, memory + k * 16);
+        continue;
+      }
+      for (int64_t i = 0; i < count; i++) store(some + i * 16, load_some(from + i * stride + k, left));
+      transpose(some, 16, count, turned);
+      std::copy_n(turned, 16 * left, memory + k * 16);
+    }
+    return memory;
+  }
+
+  // Candidates [c, c + columns) as the weight that is multiplied with.
+  void pack_strip(int64_t c, int64_t columns) const {
+    int64_t inner = a.w.inner, panel_bytes = type == IK_BF16 ? divide_up(inner, group_size) * bf16_group_bytes : inner * 64;
+    for_tasks(divide_up(columns, 16), columns * inner, [&](int64_t task, float* slot) {
+      int64_t first = c + task * 16;
+      char* to = reinterpret_cast<char*>(packed) + task * panel_bytes;
+      const float* panel = panel_of(first, slot);
+      if (type == IK_F32) {
+        std::memcpy(to, panel, panel_bytes);
+        return;
+      }
+      alignas(64) float squares[16], lost_squares[16];
+      round_panel(panel, inner, to, rough ? squares : nullptr, lost_squares);
+      for (int64_t i = 0; i < least(16, a.columns - first) && rough; i++) {
+        error.set(first + i, inner, squares[i], lost_squares[i], bias, s.scale);
+      }
+    });
   }
 
   // Rows [r, r_end) of X, centred in memory if they are to be.
@@ -189,46 +139,123 @@ struct encoder {
     return {memory, a.w.inner};
   }
 
-  // Rows [r, r_end) times columns [c, c_end), which begin at column c - first of the weight.
-  ik_status multiply(const ik_weight& w, int64_t first, int64_t c, int64_t c_end, int64_t r, int64_t r_end, int64_t range, float* memory) const {
+  // Rows [r, r_end) times columns [c, c_end), which begin at column c - first of the weight. False: a list is too long, or there is no memory.
+  bool multiply(const ik_weight& w, int64_t first, int64_t c, int64_t c_end, int64_t r, int64_t r_end, int64_t range, float* memory) const {
     ik_context alone(1, context.kernels);
     ik_matmul_args product{};
     product.x = rows_of_x(r, r_end, memory), product.w = w, product.rows = r_end - r, product.inner = w.inner, product.scale = 1;
     if (a.offset != nullptr) memory += (r_end - r) * a.w.inner;
-    for (; c < c_end; c += piece_columns) {
-      int64_t columns = least(piece_columns, c_end - c);
-      product.out = {memory, columns}, product.columns = columns, product.column_start = c - first;
-      if (a.pre.data != nullptr) product.out = {row(a.pre, r) + c, a.pre.stride}, product.bias = bias == nullptr ? nullptr : bias + c;
-      ik_status status = matmul(alone, product);
-      if (status != IK_OK) return status;
-      for (int64_t i = r; i < r_end && lists != nullptr; i++) {
-        if (!s.look(row(product.out, i - r), c, c + columns, lists[i * shares.ranges + range])) return IK_OUT_OF_MEMORY;
-      }
+    int64_t columns = c_end - c;
+    if (columns <= 0) return true;
+    product.out = {memory, columns}, product.columns = columns, product.column_start = c - first;
+    if (a.pre.data != nullptr) product.out = {row(a.pre, r) + c, a.pre.stride}, product.bias = bias == nullptr ? nullptr : bias + c;
+    if (matmul(alone, product) != IK_OK) return false;
+    for (int64_t i = r; i < r_end && lists != nullptr; i++) {
+      const float* h = row(product.out, i - r);
+      row_list& list = lists[i * shares.ranges + range];
+      bool good = rough ? s.look_roughly(h, c, c_end, error, lengths[i], losses[i], list) : s.look(h, c, c_end, list);
+      if (!good) return false;
     }
-    return IK_OK;
+    return true;
   }
 
   // Columns [c, c + columns) of all rows.
   ik_status multiply_strip(int64_t c, int64_t columns) const {
     ik_weight w = a.w;
     int64_t first = 0;
-    if (a.directions.data != nullptr) {
-      w.data = packed, w.columns = columns, first = c;
-      ik_status status = pack_strip(w, c);
-      if (status != IK_OK) return status;
+    if (packed != nullptr) {
+      w.data = packed, w.columns = columns, w.type = type, first = c;
+      pack_strip(c, columns);
     }
-    int64_t width = shares.width_of_range(columns), tasks = shares.blocks * shares.ranges, workers = least(context.pool.threads(), tasks);
-    std::atomic<int64_t> next{0};
-    std::atomic<int32_t> result{IK_OK};
-    parallel_for(context, workers, (a.rows + 16) * columns * (a.w.inner + 16) / 16, [&](int64_t worker) {
-      for (int64_t task = next++; task < tasks; task = next++) {
-        int64_t r = task / shares.ranges * shares.rows, range = task % shares.ranges;
-        ik_status status = multiply(w, first, c + least(columns, range * width), c + least(columns, (range + 1) * width), r,
-                                    least(a.rows, r + shares.rows), range, slots + worker * slot_floats(a, shares));
-        if (status != IK_OK) result = status;
+    int64_t width = shares.width_of_range(columns), tasks = shares.blocks * shares.ranges;
+    std::atomic<bool> good{true};
+    for_tasks(tasks, (a.rows + 16) * columns * (a.w.inner + 16) / 16, [&](int64_t task, float* slot) {
+      int64_t r = task / shares.ranges * shares.rows, range = task % shares.ranges;
+      if (good && !multiply(w, first, c + least(columns, range * width), c + least(columns, (range + 1) * width), r,
+                            least(a.rows, r + shares.rows), range, slot)) {
+        good = false;
       }
     });
-    return static_cast<ik_status>(result.load());
+    return good ? IK_OK : IK_OUT_OF_MEMORY;
+  }
+
+  void measure_rows() const {
+    for_tasks(shares.blocks, a.rows * a.w.inner, [&](int64_t block, float* slot) {
+      int64_t r = block * shares.rows, r_end = least(a.rows, r + shares.rows);
+      ik_matrix x = rows_of_x(r, r_end, slot);
+      for (int64_t i = r; i < r_end; i++) rounding::measure_row(row(x, i - r), a.w.inner, lengths[i], losses[i]);
+    });
+  }
+
+  // An entry of a row's list.
+  struct pair {
+    int32_t row, entry;
+  };
+
+  // Multiplies pairs of a panel as they are.
+  void multiply_pairs(const float* panel, const pair* pairs, int64_t count) const {
+    for (int64_t first = 0; first < count; first += 16) {
+      const float* x[16];
+      float* to[16];
+      alignas(64) int32_t lane[16];
+      alignas(64) float values[16];
+      for (int64_t i = 0; i < 16; i++) {
+        const pair& p = pairs[least(first + i, count - 1)];
+        const row_list& list = lists[p.row * shares.ranges];
+        x[i] = row(a.x, p.row), lane[i] = list.columns[p.entry] % 16, to[i] = list.values + p.entry;
+      }
+      IK_TARGET::multiply_pairs(panel, a.w.inner, a.offset, x, lane, values);
+      for (int64_t i = 0; i < least(16, count - first); i++) *to[i] = values[i];
+    }
+  }
+
+  // Gathers the candidates of each row in its first list. False: there is no memory.
+  bool gather() const {
+    std::atomic<bool> good{true};
+    for_rows(context, a.rows, 64 * a.k, [&](int64_t from, int64_t to) {
+      for (int64_t r = from; r < to; r++) {
+        row_list* list = lists + r * shares.ranges;
+        for (int64_t i = 1; i < shares.ranges; i++) {
+          if (!list->merge(list[i], is_scored(a))) good = false;
+          list[i].count = 0;
+        }
+        s.drop_beaten(*list, error, lengths[r], losses[r], 0);
+      }
+    });
+    return good;
+  }
+
+  // Multiplies the candidates as they are, panel by panel, and keeps those above their thresholds.
+  ik_status refine() const {
+    if (!gather()) return IK_OUT_OF_MEMORY;
+    int64_t panels = divide_up(a.columns, 16), total = found();
+    std::unique_ptr<int64_t[]> next(new (std::nothrow) int64_t[panels + 1]());
+    // The strips' memory is free now.
+    bool fits = total * static_cast<int64_t>(sizeof(pair)) <= strip_floats * static_cast<int64_t>(sizeof(float));
+    std::unique_ptr<pair[]> more(fits ? nullptr : new (std::nothrow) pair[total]);
+    pair* pairs = fits ? reinterpret_cast<pair*>(packed) : more.get();
+    if (next == nullptr || pairs == nullptr) return IK_OUT_OF_MEMORY;
+    // next[p]: where the panel's next pair goes; afterwards where its last one ended.
+    auto for_all = [&](auto f) {
+      for (int64_t r = 0; r < a.rows; r++) {
+        const row_list& list = lists[r * shares.ranges];
+        for (int64_t i = 0; i < list.count; i++) f(r, list, i);
+      }
+    };
+    for_all([&](int64_t, const row_list& list, int64_t i) { next[list.columns[i] / 16 + 1]++; });
+    for (int64_t p = 0; p < panels; p++) next[p + 1] += next[p];
+    for_all([&](int64_t r, const row_list& list, int64_t i) {
+      pairs[next[list.columns[i] / 16]++] = {static_cast<int32_t>(r), static_cast<int32_t>(i)};
+    });
+    for_tasks(panels, total * a.w.inner, [&](int64_t p, float* slot) {
+      int64_t first = p == 0 ? 0 : next[p - 1], end = next[p];
+      if (first == end) return;
+      multiply_pairs(panel_of(p * 16, slot), pairs + first, end - first);
+    });
+    for_rows(context, a.rows, 4 * a.k, [&](int64_t from, int64_t to) {
+      for (int64_t r = from; r < to; r++) s.accept(lists[r * shares.ranges]);
+    });
+    return IK_OK;
   }
 
   int64_t found() const {
@@ -261,7 +288,7 @@ struct encoder {
     std::atomic<bool> failed{false};
     for_rows(context, a.rows, 16 * a.k + 64, [&](int64_t from, int64_t to) {
       for (int64_t r = from; r < to; r++) {
-        if (!s.finish(lists + r * ranges, ranges)) failed = true;
+        if (!s.finish(lists + r * ranges, rough ? 1 : ranges)) failed = true;
       }
     });
     if (failed) return IK_OUT_OF_MEMORY;
@@ -284,62 +311,73 @@ struct encoder {
     });
     return IK_OK;
   }
-};
 
-// Memory of a call, part by part.
-struct parts {
-  int64_t floats = 0;
-  int64_t take(int64_t count) {
-    int64_t begin = floats;
-    floats += divide_up(count, 16) * 16;
-    return begin;
+  ik_status run() {
+    bool nothing = a.selection != IK_THRESHOLD && a.k == 0, fixed = !nothing && (is_top(a) || a.selection == IK_GROUP_MAX);
+    int64_t width = least(strip_columns, divide_up(a.columns, 16) * 16), count = a.rows * shares.ranges;
+    int64_t room = a.selection == IK_GROUP_MAX ? a.k : least(2 * a.k, a.columns) + 48;
+    bool scored = is_scored(a);
+    type = rough ? static_cast<int32_t>(IK_BF16) : a.w.type;
+    parts memory;
+    strip_floats = width * divide_up(a.w.inner, group_size) * group_size / (type == IK_F32 ? 1 : 2);
+    bool packs = rough || a.directions.data != nullptr;
+    int64_t strip = memory.take(packs ? strip_floats : 0);
+    int64_t slot = memory.take(context.pool.threads() * slot_floats());
+    int64_t picked = memory.take(a.chosen == nullptr ? 0 : 3 * (a.columns + 16));
+    int64_t bounds = memory.take(rough ? 3 * a.columns + 2 * a.rows : 0), entries = memory.take(fixed ? count * row_list::floats(room, scored) : 0);
+    float* data = call_scratch(memory.floats);
+    std::unique_ptr<row_list[]> found(nothing ? nullptr : new (std::nothrow) row_list[count]);
+    if (data == nullptr || (found == nullptr && !nothing)) return IK_OUT_OF_MEMORY;
+    for (int64_t l = 0; l < count && fixed; l++) {
+      found[l].use(data + entries + l * row_list::floats(room, scored), room, scored);
+      if (a.selection == IK_GROUP_MAX) std::fill_n(found[l].columns, room, -1);
+    }
+
+    // Of chosen directions alone.
+    auto pick = [&](const float* from) -> const float* {
+      if (from == nullptr || a.chosen == nullptr) return from;
+      float* to = data + picked;
+      picked += a.columns;
+      for (int64_t i = 0; i < a.columns; i++) to[i] = from[a.chosen[i]];
+      return to;
+    };
+    bias = pick(a.bias), s.bias = a.pre.data == nullptr ? bias : nullptr, s.scale = pick(a.scale), s.threshold = pick(a.threshold);
+    lists = found.get(), packed = packs ? data + strip : nullptr, slots = data + slot;
+    error = {data + bounds, data + bounds + a.columns, data + bounds + 2 * a.columns};
+    lengths = data + bounds + 3 * a.columns, losses = lengths + a.rows;
+    if (rough) measure_rows();
+    for (int64_t c = 0, columns; c < a.columns; c += columns) {
+      columns = least(a.selection == IK_BATCH_TOP_K && c == 0 ? first_columns : width, a.columns - c);
+      ik_status status = multiply_strip(c, columns);
+      if (status != IK_OK) return status;
+      // What a batch cannot need any more goes as soon as it is a burden.
+      if (a.selection == IK_BATCH_TOP_K && !nothing && this->found() > most(2 * a.k, 1 << 17)) shrink_batch(a.k / 8 + 1);
+    }
+    if (nothing) return IK_OK;
+    ik_status status = rough ? refine() : IK_OK;
+    return status == IK_OK ? emit() : status;
   }
 };
+
+// Whether rounding first pays: BF16 products are those of another instruction set than this, and few entries of many are wanted.
+bool pays(const ik_context& context, const ik_sparse_encode_args& a) {
+  return is_top(a) && a.w.type == IK_F32 && a.pre.data == nullptr && context.kernels.bf16 != &bf16_product && a.rows >= 128 && a.k > 0 &&
+         32 * a.k <= a.columns && a.w.inner >= 64;
+}
 
 }  // namespace
 
 ik_status sparse_encode(ik_context& context, const ik_sparse_encode_args& a) {
   std::memset(a.row_pointers, 0, (a.rows + 1) * sizeof(int32_t));
-  bool nothing = a.selection != IK_THRESHOLD && a.k == 0, fixed = !nothing && (is_top(a) || a.selection == IK_GROUP_MAX);
+  bool nothing = a.selection != IK_THRESHOLD && a.k == 0;
   if (a.rows == 0 || a.columns == 0 || (nothing && a.pre.data == nullptr)) return IK_OK;
   for (int64_t i = 0; a.chosen != nullptr && i < a.columns; i++) {
     if (a.chosen[i] < 0 || a.chosen[i] >= a.direction_rows) return IK_INDEX_OUT_OF_RANGE;
   }
-
   cut shares(a, context.pool.threads());
-  int64_t width = least(strip_columns, divide_up(a.columns, 16) * 16), count = a.rows * shares.ranges;
-  int64_t room = a.selection == IK_GROUP_MAX ? a.k : least(2 * a.k + 32, a.columns), list_floats = row_list::floats(room, is_scored(a));
-  parts memory;
-  int64_t packed = memory.take(a.directions.data == nullptr ? 0 : width * divide_up(a.w.inner, 32) * 32);
-  int64_t slots = memory.take(context.pool.threads() * encoder::slot_floats(a, shares));
-  int64_t picked = memory.take(a.chosen == nullptr ? 0 : 3 * (a.columns + 16)), entries = memory.take(fixed ? count * list_floats : 0);
-  float* data = call_scratch(memory.floats);
-  std::unique_ptr<row_list[]> lists(nothing ? nullptr : new (std::nothrow) row_list[count]);
-  if (data == nullptr || (lists == nullptr && !nothing)) return IK_OUT_OF_MEMORY;
-  for (int64_t l = 0; l < count && fixed; l++) {
-    lists[l].use(data + entries + l * list_floats, room, is_scored(a));
-    if (a.selection == IK_GROUP_MAX) std::fill_n(lists[l].columns, room, -1);
-  }
-
-  // Of chosen directions alone.
-  auto pick = [&](const float* from) -> const float* {
-    if (from == nullptr || a.chosen == nullptr) return from;
-    float* to = data + picked;
-    picked += a.columns;
-    for (int64_t i = 0; i < a.columns; i++) to[i] = from[a.chosen[i]];
-    return to;
-  };
-  const float* bias = pick(a.bias);
-  search s{a, a.pre.data == nullptr ? bias : nullptr, pick(a.scale), pick(a.threshold)};
-  encoder e{context, a, shares, bias, lists.get(), data + packed, data + slots, s};
-  for (int64_t c = 0, columns; c < a.columns; c += columns) {
-    columns = least(a.selection == IK_BATCH_TOP_K && c == 0 ? first_columns : width, a.columns - c);
-    ik_status status = e.multiply_strip(c, columns);
-    if (status != IK_OK) return status;
-    // What a batch cannot need any more goes as soon as it is a burden.
-    if (a.selection == IK_BATCH_TOP_K && !nothing && e.found() > most(2 * a.k, 1 << 17)) e.shrink_batch(a.k / 8 + 1);
-  }
-  return nothing ? IK_OK : e.emit();
+  // Where the rounded product leaves too many candidates, it is made as it is.
+  if (pays(context, a) && encoder{context, a, shares, true}.run() == IK_OK) return IK_OK;
+  return encoder{context, a, shares, false}.run();
 }
 
 }  // namespace ik::IK_TARGET

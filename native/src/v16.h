@@ -40,6 +40,18 @@ IK_INLINE m16 lanes_until(int64_t from, int64_t end) { return lanes(0, end - fro
 // Rounds to an integer, ties to even; for magnitudes below 2^22.
 IK_INLINE v16 round(v16 x) { return (x + splat(IK_ROUNDER)) - splat(IK_ROUNDER); }
 
+#if !defined(IK_TARGET_AVX512)
+// The chosen lanes of a vector, or of first, first + 1, …, side by side; up to 16 are written.
+IK_INLINE void store_chosen(float* to, v16 x, uint32_t chosen) {
+  float lane[16];
+  store(lane, x);
+  for (; chosen != 0; chosen &= chosen - 1) *to++ = lane[__builtin_ctz(chosen)];
+}
+IK_INLINE void store_chosen(int32_t* to, int32_t first, uint32_t chosen) {
+  for (; chosen != 0; chosen &= chosen - 1) *to++ = first + __builtin_ctz(chosen);
+}
+#endif
+
 IK_INLINE float first(v16 x) {
   float lane[16];
   store(lane, x);

@@ -172,6 +172,11 @@ IK_INLINE v16 load_twice(const float* p) {
   return {_mm256_permute2f128_ps(even, odd, 0x20), _mm256_permute2f128_ps(even, odd, 0x31)};
 }
 
+IK_INLINE v16 load_lanes(const float* p, const int32_t* lane) {
+  __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lane)), high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lane + 8));
+  return {_mm256_i32gather_ps(p, low, 4), _mm256_i32gather_ps(p, high, 4)};
+}
+
 IK_INLINE void prefetch(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 
 // 8 by 8: to[c * 16 + r] = from[row(first + r) * stride + c].

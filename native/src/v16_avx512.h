@@ -123,6 +123,18 @@ IK_INLINE v16 load_twice(const float* p) {
   return {_mm512_permutexvar_ps(lane, _mm512_castps256_ps512(_mm256_loadu_ps(p)))};
 }
 
+IK_INLINE v16 load_lanes(const float* p, const int32_t* lane) {
+  return {_mm512_permutexvar_ps(_mm512_loadu_si512(lane), _mm512_loadu_ps(p))};
+}
+
+IK_INLINE void store_chosen(float* to, v16 x, uint32_t chosen) {
+  _mm512_storeu_ps(to, _mm512_maskz_compress_ps(static_cast<__mmask16>(chosen), x.r));
+}
+IK_INLINE void store_chosen(int32_t* to, int32_t first, uint32_t chosen) {
+  __m512i lane = _mm512_add_epi32(_mm512_set1_epi32(first), _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+  _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(static_cast<__mmask16>(chosen), lane));
+}
+
 IK_INLINE void prefetch(const float* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0); }
 
 IK_INLINE void transpose(const float* from, int64_t stride, int64_t rows, float* to) {

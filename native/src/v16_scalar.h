@@ -226,6 +226,13 @@ IK_INLINE v16 load_twice(const float* p) {
   return r;
 }
 
+// p[lane[i]] in lane i, lanes of 16 floats.
+IK_INLINE v16 load_lanes(const float* p, const int32_t* lane) {
+  v16 r;
+  IK_LANES r.lane[i] = p[lane[i]];
+  return r;
+}
+
 // to[c * 16 + r] = from[r * stride + c], 16 by 16; where there are fewer rows, the last one is repeated.
 IK_INLINE void transpose(const float* from, int64_t stride, int64_t rows, float* to) {
   for (int64_t r = 0; r < 16; r++) {

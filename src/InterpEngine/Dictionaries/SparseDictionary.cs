@@ -210,7 +210,9 @@ public sealed class SparseDictionary : IDisposable
         }
     }
 
-    private static void Check(DictionaryConfig c, DictionaryParameters p)
+    /// <summary>Whether weights and settings belong together.</summary>
+    /// <exception cref="DictionaryException">They do not.</exception>
+    internal static void Check(DictionaryConfig c, DictionaryParameters p)
     {
         void Length(float[]? array, long expected, string name)
         {

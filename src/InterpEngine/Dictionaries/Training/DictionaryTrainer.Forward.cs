@@ -69,7 +69,8 @@ public sealed partial class DictionaryTrainer
     {
         int features = Config.Features;
         bool signed = rule.KeepsNegative || rule.Kind == ActivationKind.TopMagnitude;
-        float[] least = signed ? [] : new float[features];
+        Span<float> least = signed ? [] : _least;
+        least.Clear();
         if (rule.Kind == ActivationKind.JumpRelu)
         {
             float half = (float)(_options.Bandwidth / 2);
@@ -144,6 +145,7 @@ public sealed partial class DictionaryTrainer
         }
     }
 
+    private readonly float[] _least;
     private int _guess;
 
     /// <summary>Counts what is active, and tells which features are.</summary>
@@ -270,10 +272,14 @@ public sealed partial class DictionaryTrainer
 
     private void BackwardToEncoder(Batch batch, Entries entries, TrainedMatrix? bias)
     {
-        float[] sums = entries.BackwardToEncoder(_encoder!, batch.Input, Offset);
-        for (int f = 0; f < sums.Length && bias is not null; f++)
+        using Tensor sumsOfFeatures = _device.Allocate(ElementType.F32, Config.Features);
+        var sums = new Mirrored<float>(sumsOfFeatures);
+        Span<float> values = sums.Edited;
+        entries.BackwardToEncoder(_encoder!, batch.Input, Offset, values);
+        Span<float> added = bias is null ? [] : bias.Gradients;
+        for (int f = 0; f < added.Length; f++)
         {
-            bias.Gradients[f] += sums[f];
+            added[f] += values[f];
         }
 
         if (!Config.CentersInput)
@@ -281,10 +287,26 @@ public sealed partial class DictionaryTrainer
             return;
         }
 
-        // The bias that was subtracted: −Σ over rows of ∂loss/∂s = −Σ over features of the sums times the encoder's rows.
-        int[] nonzero = [.. Enumerable.Range(0, sums.Length).Where(f => sums[f] != 0)];
-        using SparseRows row = SparseRowsEditing.Upload(_device, sums.Length, [0, nonzero.Length], nonzero, [.. nonzero.Select(f => sums[f])]);
-        _device.Run(new SparseProduct { S = row, Scale = -1, M = _encoder!.Value, Accumulate = true, Out = _decoderBias.Gradient });
+        // The bias that was subtracted: −Σ over rows of ∂loss/∂s = −Σ over features of the sums times the encoder's rows, of those that are not 0.
+        using Tensor nonzero = _device.Allocate(ElementType.I32, values.Length);
+        var indices = new Mirrored<int>(nonzero);
+        Span<int> features = indices.Edited;
+        int count = 0;
+        for (int f = 0; f < values.Length; f++)
+        {
+            (features[count], values[count]) = (f, values[f]);
+            count += values[count] != 0 ? 1 : 0;
+        }
+
+        using Tensor pointers = _device.Upload<int>([0, count], 2);
+        _device.Run(new SparseProduct
+        {
+            S = new SparseRows(values.Length, pointers, indices.Tensor, sums.Tensor),
+            Scale = -1,
+            M = _encoder!.Value,
+            Accumulate = true,
+            Out = _decoderBias.Gradient,
+        });
     }
 
     /// <summary>The decoder's bias is a part of every row that is decoded.</summary>

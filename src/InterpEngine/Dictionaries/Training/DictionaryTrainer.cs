@@ -28,7 +28,6 @@ public sealed partial class DictionaryTrainer : IDisposable
     private readonly TrainedMatrix _decoder, _decoderBias;
     private readonly TrainedMatrix? _encoder, _encoderBias, _threshold, _gateBias, _magnitudeScale, _skip;
     private readonly TrainedMatrix[] _all;
-    private readonly DictionaryParameters _given;
     private readonly int[] _levels;
     private readonly long[] _sinceActive, _activations;
     private readonly SeededRandom _random;
@@ -46,12 +45,8 @@ public sealed partial class DictionaryTrainer : IDisposable
         ArgumentNullException.ThrowIfNull(parameters);
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(device);
-        using (new SparseDictionary(config, parameters, device))
-        {
-            // Its constructor judges whether the parameters fit.
-        }
-
-        (Config, _options, _device, _given) = (config, options, device, parameters);
+        SparseDictionary.Check(config, parameters);
+        (Config, _options, _device, InputMean, InputScale) = (config, options, device, parameters.InputMean, parameters.InputScale);
         int d = config.InputWidth, features = config.Features, output = config.OutputWidth;
         bool pursuit = config.Rule.Kind == ActivationKind.MatchingPursuit, gated = config.Rule.Kind == ActivationKind.Gated;
         TrainedMatrix? Vector(string name, float[]? values) => values is null ? null : new(name, values, 1, features, device);
@@ -65,7 +60,7 @@ public sealed partial class DictionaryTrainer : IDisposable
         _skip = parameters.Skip is { } skip ? new("skip", skip, output, d, device) : null;
         _all = [.. new[] { _encoder, _encoderBias, _decoder, _decoderBias, _threshold, _gateBias, _magnitudeScale, _skip }.OfType<TrainedMatrix>()];
         _levels = config.Levels.Length > 0 ? [.. config.Levels] : [features];
-        (_sinceActive, _activations) = (new long[features], new long[features]);
+        (_sinceActive, _activations, _least) = (new long[features], new long[features], new float[features]);
         _random = new SeededRandom(options.Seed);
         InferenceThreshold = options.ThresholdAverage == ThresholdAverage.FromZero ? 0 : -1;
         Annealed = options.Annealing is { } annealing ? new PowerAnnealer(annealing, options) : null;
@@ -87,10 +82,10 @@ public sealed partial class DictionaryTrainer : IDisposable
     public double InferenceThreshold { get; private set; }
 
     /// <summary>[input]: subtracted from rows before they are multiplied by <see cref="InputScale"/>, or null.</summary>
-    internal float[]? InputMean => _given.InputMean;
+    internal float[]? InputMean { get; }
 
     /// <summary>[input], or null.</summary>
-    internal float[]? InputScale => _given.InputScale;
+    internal float[]? InputScale { get; }
 
     /// <summary>The state of an annealed p, or null.</summary>
     internal PowerAnnealer? Annealed { get; }
@@ -150,8 +145,8 @@ public sealed partial class DictionaryTrainer : IDisposable
             MagnitudeScale = _magnitudeScale is null ? null : Values(_magnitudeScale),
             Skip = _skip is null ? null : Values(_skip),
             ScoreScale = Config.ScalesScores ? DecoderNorms() : null,
-            InputMean = _given.InputMean,
-            InputScale = _given.InputScale,
+            InputMean = InputMean,
+            InputScale = InputScale,
         };
     }
 

@@ -138,16 +138,16 @@ internal sealed class Entries : IDisposable
         DictionaryTrainer.Scale(ValueGradients, factor);
     }
 
-    /// <summary>Adds the gradient by the encoder, given <see cref="PreGradients"/>, and returns each feature's sum of them.</summary>
+    /// <summary>Adds the gradient by the encoder, given <see cref="PreGradients"/>, and each feature's sum of them.</summary>
     /// <param name="encoder">The parameter.</param>
     /// <param name="input">[n, input].</param>
     /// <param name="offset">[input]: what was subtracted from it, or null.</param>
-    public float[] BackwardToEncoder(TrainedMatrix encoder, Tensor input, Tensor? offset)
+    /// <param name="sums">[features].</param>
+    public void BackwardToEncoder(TrainedMatrix encoder, Tensor input, Tensor? offset, Span<float> sums)
     {
         AddProduct(_preGradients.Tensor, 1, input, offset, encoder);
         ReadOnlySpan<int> pointers = HostMemory.Read<int>(_transposed!.RowPointers), order = HostMemory.Read<int>(_order!);
         ReadOnlySpan<float> gradients = PreGradients;
-        var sums = new float[_rows.Columns];
         for (int f = 0; f < sums.Length; f++)
         {
             double sum = 0;
@@ -158,8 +158,6 @@ internal sealed class Entries : IDisposable
 
             sums[f] = (float)sum;
         }
-
-        return sums;
     }
 
     public void Dispose()

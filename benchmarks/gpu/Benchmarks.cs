@@ -34,7 +34,7 @@ internal static class Benchmarks
             IEnumerable<Measurement> wanted =
             [
                 .. OpMeasurements.Bandwidth(device), .. OpMeasurements.Products(device, setup.Weights),
-                .. OpMeasurements.Attention(device, setup.Weights), .. all.SelectMany(model => model.On(device, setup.Weights)),
+                .. OpMeasurements.Attention(device, setup.Weights), .. DictionaryMeasurements.All(device, setup.Weights), .. all.SelectMany(model => model.On(device, setup.Weights)),
             ];
             foreach (Measurement measurement in wanted.Where(m => arguments.Wants(m.Name)))
             {

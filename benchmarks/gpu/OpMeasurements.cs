@@ -106,7 +106,6 @@ internal static class OpMeasurements
             x = narrow;
         }
 
-
         // One and few rows are bound by memory: no weight may be in a cache when its turn comes.
         long bytes = (long)type.Size() * inner * columns;
         int count = rows <= 16 ? (int)Math.Max(2, (512L << 20) / bytes) : 1;

@@ -28,13 +28,17 @@ internal static class Session
                     passed &= Tests(report, arguments, part, "InterpEngine.Kernels.Tests",
                     [
                         "Conformance.ConformanceTests.Holds", "Conformance.CompanyTests.*", "Conformance.StageTests.*",
-                        "Conformance.WeightTests.*", "Gpu.TensorProductTests.*", "Gpu.TensorAttentionTests.*",
+                        "Conformance.WeightTests.*", "Conformance.RecordingTests.*", "Conformance.NarrowTests.*",
+                        "Gpu.TensorProductTests.*", "Gpu.TensorAttentionTests.*",
                     ]);
                     break;
                 case "goldens":
                     passed &= Tests(
                         report, arguments, part, "InterpEngine.Tests",
-                        ["Models.GoldenModelTests.*", "Models.PromiseTests.*", "Models.GenerationTests.*"]);
+                        [
+                            "Models.GoldenModelTests.*", "Models.PromiseTests.*", "Models.GenerationTests.*",
+                            "Dictionaries.GoldenDictionaryTests.*", "Dictionaries.GoldenEvaluationTests.*", "Dictionaries.GoldenTrainingTests.*",
+                        ]);
                     break;
                 default:
                     report[part] = Benchmarks.Run(arguments);

@@ -22,7 +22,7 @@ for project in tests/InterpEngine.Kernels.Tests tests/InterpEngine.Tests benchma
 done
 find "$package" \( -name '*.pdb' -o -name '*.xml' \) -delete
 mkdir "$package/goldens"
-cp -r "$root/tests/fixtures/goldens/models" "$package/goldens/"
+cp -r "$root/tests/fixtures/goldens/"{models,sae,sae-eval,sae-training} "$package/goldens/"
 cp "$here/torch_times.py" "$package/"
 ln -s InterpEngine.Gpu.Benchmarks "$package/run"
 tar -C "$work" -c interp-gpu | xz -T2 -6 > "$target/interp-gpu-linux-x64.tar.xz"

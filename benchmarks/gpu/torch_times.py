@@ -28,7 +28,7 @@ def main():
                 times[name] = {}
                 for key, run in KINDS[sizes["kind"]](torch, sizes):
                     times[name][key] = seconds(torch, run)
-                    if sizes["kind"] not in MODELS and times[name][key] < 0.001:
+                    if sizes["kind"] not in NOT_RECORDED and times[name][key] < 0.001:
                         times[name]["recorded_" + key] = recorded_seconds(torch, run)
         except Exception as error:  # one that torch cannot do must not lose the others
             failures[name] = f"{type(error).__name__}: {error}"
@@ -134,6 +134,35 @@ def sdpa_fp32(torch, sizes):
     return sdpa(torch, sizes, torch.float32)
 
 
+def topk_encode(torch, sizes):
+    dtype = getattr(torch, sizes["type"])
+    x, weight = random(torch, sizes["rows"], sizes["width"], dtype=dtype), random(torch, sizes["features"], sizes["width"], dtype=dtype)
+    yield "seconds", lambda: torch.topk(torch.nn.functional.linear(x, weight), sizes["k"], sorted=False)
+
+
+def topk_step(torch, sizes):
+    """A TopK step as SAELens and sparsify take it: the dense activations, autograd, clipping, Adam."""
+    dtype, rows, d, features = getattr(torch, sizes["type"]), sizes["rows"], sizes["width"], sizes["features"]
+    x = random(torch, rows, d)
+    encoder, decoder = (torch.nn.Parameter(random(torch, features, d) / d ** 0.5) for _ in range(2))
+    bias, centre = torch.nn.Parameter(torch.zeros(features, device="cuda")), torch.nn.Parameter(torch.zeros(d, device="cuda"))
+    parameters = [encoder, decoder, bias, centre]
+    adam = torch.optim.Adam(parameters, lr=1e-4)
+
+    def run():
+        with torch.enable_grad(), torch.autocast("cuda", dtype=dtype, enabled=dtype != torch.float32):
+            hidden = torch.nn.functional.linear(x - centre, encoder, bias)
+            top = torch.topk(hidden, sizes["k"], sorted=False)
+            active = torch.zeros_like(hidden).scatter(-1, top.indices, torch.relu(top.values))
+            loss = ((active @ decoder + centre - x) ** 2).sum(-1).mean()
+            adam.zero_grad(set_to_none=True)
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        adam.step()
+
+    yield "seconds", run
+
+
 def model(torch, sizes, attention):
     import transformers
 
@@ -162,9 +191,10 @@ def generate(torch, sizes):
 KINDS = {
     "copy": copy, "layer_norm": layer_norm, "rms_norm": rms_norm, "gelu": gelu, "add": add,
     "linear_bf16": linear_bf16, "linear_fp32": linear_fp32, "sdpa_bf16": sdpa_bf16, "sdpa_fp32": sdpa_fp32, "forward": forward, "generate": generate,
+    "topk_encode": topk_encode, "topk_step": topk_step,
 }
 
-MODELS = ("forward", "generate")
+NOT_RECORDED = ("forward", "generate", "topk_step")
 
 if __name__ == "__main__":
     json.dump(main(), sys.stdout)

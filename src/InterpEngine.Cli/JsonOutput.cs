@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 
@@ -14,17 +15,27 @@ internal static class JsonOutput
     };
 
     /// <summary>Writes one object.</summary>
-    public static void Write(TextWriter output, Action<Utf8JsonWriter> properties)
-    {
-        using var buffer = new MemoryStream();
-        using (var json = new Utf8JsonWriter(buffer, s_options))
-        {
-            json.WriteStartObject();
-            properties(json);
-            json.WriteEndObject();
-        }
+    public static void Write(TextWriter output, Action<Utf8JsonWriter> properties) => Write(output, (json, _) => properties(json));
 
-        output.WriteLine(System.Text.Encoding.UTF8.GetString(buffer.GetBuffer(), 0, (int)buffer.Length));
+    /// <summary>Writes one object that may be large.</summary>
+    /// <param name="output">Where.</param>
+    /// <param name="properties">Writes its properties; calling the second argument hands on what is written so far.</param>
+    public static void Write(TextWriter output, Action<Utf8JsonWriter, Action> properties)
+    {
+        var buffer = new ArrayBufferWriter<byte>();
+        using var json = new Utf8JsonWriter(buffer, s_options);
+        json.WriteStartObject();
+        properties(json, HandOn);
+        json.WriteEndObject();
+        HandOn();
+        output.WriteLine();
+
+        void HandOn()
+        {
+            json.Flush();
+            output.Write(System.Text.Encoding.UTF8.GetString(buffer.WrittenSpan));
+            buffer.Clear();
+        }
     }
 
     /// <summary>Writes a list of integers.</summary>

@@ -16,6 +16,9 @@ internal static class ModelSource
         Description = $"The model's folder in Hugging Face's layout, or '{Embedded}' for the small model that comes along.",
     };
 
+    /// <summary>Whether a name stands for a model that is here.</summary>
+    public static bool Exists(string name) => name == Embedded || Directory.Exists(name);
+
     /// <summary>The folder that a name stands for.</summary>
     /// <exception cref="UsageException">There is no such folder.</exception>
     public static string Resolve(string name)

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Runtime.InteropServices;
 using InterpEngine.Dictionaries;
 using InterpEngine.Formats;
@@ -6,26 +7,14 @@ using InterpEngine.Kernels;
 
 namespace InterpEngine.Cli.Sae;
 
-/// <summary><c>interp sae apply</c>: features and reconstruction of stored vectors.</summary>
+/// <summary><c>interp sae apply</c>: features and reconstruction of stored vectors, in memory that their number does not change.</summary>
 internal static class SaeApplyCommand
 {
-    /// <summary>Floats of a chunk's input and dense features at most.</summary>
-    private const long ChunkFloats = 1 << 22;
+    private const string Features = "features", Pointers = "features.row_pointers", Indices = "features.indices",
+        Values = "features.values",
+        Reconstruction = "reconstruction";
 
-    private static readonly Argument<string> s_dictionary = SaeCommand.CreateArgument();
-
-    private static readonly Option<string> s_input = new("--input")
-    {
-        Description = "Vectors: a .safetensors file (of one tensor, or name it with --tensor) or a .npy file, [.., width].",
-        HelpName = "FILE",
-        Required = true,
-    };
-
-    private static readonly Option<string?> s_tensor = new("--tensor")
-    {
-        Description = "Which tensor of the file.",
-        HelpName = "NAME",
-    };
+    private static readonly VectorInput s_input = new(required: true);
 
     private static readonly Option<string> s_out = new("--out")
     {
@@ -44,10 +33,15 @@ internal static class SaeApplyCommand
         var command = new ExampleCommand(
             "apply",
             "Compute the features and the reconstruction of stored vectors.",
-            "interp sae apply path/to/sae --input residuals.safetensors --tensor blocks.6.hook_resid_pre --out features.safetensors --sparse")
+            "interp sae apply path/to/sae --input residuals.safetensors --tensor blocks.6.hook_resid_pre --out features.safetensors --sparse",
+            "interp sae apply path/to/sae --input activations/ --tensor blocks.6.hook_resid_pre --out features.safetensors --sparse");
+        DictionaryArgument.AddTo(command);
+        s_input.AddTo(command);
+        foreach (Option option in (Option[])[s_out, s_sparse, CommonOptions.DeviceName, CommonOptions.Threads, CommonOptions.Json])
         {
-            s_dictionary, s_input, s_tensor, s_out, s_sparse, CommonOptions.DeviceName, CommonOptions.Threads,
-        };
+            command.Options.Add(option);
+        }
+
         command.SetAction((parse, cancellation) => Task.Run(() => Run(parse, cancellation), CancellationToken.None));
         return command;
     }
@@ -55,88 +49,96 @@ internal static class SaeApplyCommand
     private static int Run(ParseResult parse, CancellationToken cancellation)
     {
         var terminal = Terminal.Of(parse);
-        string input = parse.GetRequiredValue(s_input), output = parse.GetRequiredValue(s_out);
+        string output = parse.GetRequiredValue(s_out);
         using Device device = CommonOptions.OpenDevice(parse, terminal);
-        using SparseDictionary dictionary = SparseDictionary.Load(parse.GetRequiredValue(s_dictionary), device);
-        DictionaryConfig config = dictionary.Config;
-        (float[] values, long[] shape) = ReadVectors(input, parse.GetValue(s_tensor));
-        int d = config.InputWidth;
-        if (values.Length % d != 0 || (shape.Length > 0 && shape[^1] > d) || values.Length == 0)
+        using SparseDictionary dictionary = DictionaryArgument.Load(parse, device);
+        using StoredVectors vectors = s_input.Open(parse)!;
+        long rows = vectors.Rows(dictionary.Config), active = parse.GetValue(s_sparse)
+            ? ApplySparse(dictionary, vectors, output, cancellation)
+            : ApplyDense(dictionary, vectors, output, cancellation);
+        if (parse.GetValue(CommonOptions.Json))
         {
-            throw new UsageException(
-                $"{input} holds [{string.Join(", ", shape)}]; expected rows of {d}, the width of the dictionary.", "Is it another hook point's?");
+            JsonOutput.Write(terminal.Out, json =>
+            {
+                json.WriteString("out", output);
+                json.WriteNumber("rows", rows);
+                json.WriteNumber("l0", (double)active / rows);
+            });
+        }
+        else
+        {
+            terminal.Note(string.Create(
+                CultureInfo.InvariantCulture, $"{rows:N0} rows, {(double)active / rows:0.#} features active in each: {output}"));
         }
 
-        Apply(dictionary, values, output, parse.GetValue(s_sparse), cancellation);
         return ExitCode.Success;
     }
 
-    private static void Apply(SparseDictionary dictionary, float[] values, string output, bool sparse, CancellationToken cancellation)
+    private static long ApplyDense(SparseDictionary dictionary, StoredVectors vectors, string output, CancellationToken cancellation)
     {
         DictionaryConfig config = dictionary.Config;
-        int d = config.InputWidth, rows = values.Length / d, chunk = (int)Math.Max(1, ChunkFloats / Math.Max(d, config.Features));
-        var reconstruction = new SafetensorsDeclaration("reconstruction", SafetensorsType.F32, rows, config.OutputWidth);
-        using SafetensorsWriter? dense = sparse ? null : new SafetensorsWriter(
-            output, [new SafetensorsDeclaration("features", SafetensorsType.F32, rows, config.Features), reconstruction]);
-        var pointers = new List<long> { 0 };
-        var indices = new List<int>();
-        var active = new List<float>();
-        float[] decodedRows = new float[checked((long)rows * config.OutputWidth)];
-        for (int start = 0; start < rows; start += chunk)
+        long rows = vectors.Rows(config), active = 0;
+        using var writer = new SafetensorsWriter(
+            output, [new SafetensorsDeclaration(Features, SafetensorsType.F32, rows, config.Features), Declare(config, rows)]);
+        using var reconstruction = new Spool(output);
+        foreach (Encoding encoding in Encodings(dictionary, vectors, reconstruction, cancellation))
         {
-            cancellation.ThrowIfCancellationRequested();
-            int count = Math.Min(chunk, rows - start);
-            using Tensor x = dictionary.Device.Upload<float>(values.AsSpan(start * d, count * d), count, d);
-            using Encoding encoding = dictionary.Encode(x);
-            using Tensor decoded = dictionary.Decode(encoding);
-            decoded.CopyTo(decodedRows.AsSpan(start * config.OutputWidth, count * config.OutputWidth));
-            if (dense is not null)
-            {
-                dense.Write("features", MemoryMarshal.AsBytes<float>(encoding.Features.ToDense()));
-                continue;
-            }
-
-            (int[] rowPointers, int[] features, float[] activations) = encoding.Features.ToArrays();
-            pointers.AddRange(rowPointers.Skip(1).Select(pointer => indices.Count + (long)pointer));
-            indices.AddRange(features);
-            active.AddRange(activations);
+            float[] dense = encoding.Features.ToDense();
+            active += dense.Count(value => value != 0);
+            writer.Write(Features, MemoryMarshal.AsBytes<float>(dense));
         }
 
-        using SafetensorsWriter writer = dense ?? new SafetensorsWriter(output, [
-            new SafetensorsDeclaration("features.row_pointers", SafetensorsType.I64, rows + 1),
-            reconstruction,
-            new SafetensorsDeclaration("features.indices", SafetensorsType.I32, indices.Count),
-            new SafetensorsDeclaration("features.values", SafetensorsType.F32, active.Count),
-        ]);
-        if (sparse)
-        {
-            writer.Write("features.row_pointers", MemoryMarshal.AsBytes(CollectionsMarshal.AsSpan(pointers)));
-        }
-
-        writer.Write("reconstruction", MemoryMarshal.AsBytes<float>(decodedRows));
-        if (sparse)
-        {
-            writer.Write("features.indices", MemoryMarshal.AsBytes(CollectionsMarshal.AsSpan(indices)));
-            writer.Write("features.values", MemoryMarshal.AsBytes(CollectionsMarshal.AsSpan(active)));
-        }
-
+        reconstruction.MoveTo(writer, Reconstruction);
         writer.Complete();
+        return active;
     }
 
-    private static (float[] Values, long[] Shape) ReadVectors(string path, string? name)
+    private static long ApplySparse(SparseDictionary dictionary, StoredVectors vectors, string output, CancellationToken cancellation)
     {
-        if (path.EndsWith(".npy", StringComparison.OrdinalIgnoreCase))
+        long active = 0;
+        using Spool pointers = new(output), indices = new(output), values = new(output), reconstruction = new(output);
+        pointers.Append(BitConverter.GetBytes(0L));
+        foreach (Encoding encoding in Encodings(dictionary, vectors, reconstruction, cancellation))
         {
-            NpyArray array = NpyArray.Open(path);
-            return (array.ToSingles(path), [.. array.Shape]);
+            (int[] ends, int[] features, float[] activations) = encoding.Features.ToArrays();
+            pointers.Append(MemoryMarshal.AsBytes<long>([.. ends.Skip(1).Select(end => active + end)]));
+            indices.Append(MemoryMarshal.AsBytes<int>(features));
+            values.Append(MemoryMarshal.AsBytes<float>(activations));
+            active += features.Length;
         }
 
-        using SafetensorsFile file = SafetensorsFile.Open(path);
-        SafetensorsEntry entry = name is not null && file.Tensors.TryGetValue(name, out SafetensorsEntry? named) ? named
-            : name is null && file.Tensors.Count == 1 ? file.Tensors.Values.Single()
-            : throw new UsageException(
-                name is null ? $"{path} holds {file.Tensors.Count} tensors; name one with --tensor." : $"{path} has no tensor '{name}'.",
-                $"It has {string.Join(", ", file.Tensors.Keys.Order(StringComparer.Ordinal).Take(8))}.");
-        return (entry.ToSingles(), [.. entry.Shape]);
+        long rows = vectors.Rows(dictionary.Config);
+        using var writer = new SafetensorsWriter(output,
+        [
+            new SafetensorsDeclaration(Pointers, SafetensorsType.I64, rows + 1),
+            Declare(dictionary.Config, rows),
+            new SafetensorsDeclaration(Indices, SafetensorsType.I32, active),
+            new SafetensorsDeclaration(Values, SafetensorsType.F32, active),
+        ]);
+        pointers.MoveTo(writer, Pointers);
+        reconstruction.MoveTo(writer, Reconstruction);
+        indices.MoveTo(writer, Indices);
+        values.MoveTo(writer, Values);
+        writer.Complete();
+        return active;
     }
+
+    /// <summary>The features of all rows, some rows at a time, while their reconstruction goes to disk.</summary>
+    private static IEnumerable<Encoding> Encodings(
+        SparseDictionary dictionary, StoredVectors vectors, Spool reconstruction, CancellationToken cancellation)
+    {
+        foreach (Tensor rows in vectors.Batches(dictionary.Device, dictionary.Config, cancellation))
+        {
+            using (rows)
+            {
+                using Encoding encoding = dictionary.Encode(rows);
+                using Tensor decoded = dictionary.Decode(encoding);
+                reconstruction.Append(MemoryMarshal.AsBytes<float>(decoded.ToArray<float>()));
+                yield return encoding;
+            }
+        }
+    }
+
+    private static SafetensorsDeclaration Declare(DictionaryConfig config, long rows) =>
+        new(Reconstruction, SafetensorsType.F32, rows, config.OutputWidth);
 }

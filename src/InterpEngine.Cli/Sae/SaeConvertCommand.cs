@@ -7,11 +7,9 @@ namespace InterpEngine.Cli.Sae;
 /// <summary><c>interp sae convert</c>: any format to SAELens's.</summary>
 internal static class SaeConvertCommand
 {
-    private static readonly Argument<string> s_dictionary = SaeCommand.CreateArgument();
-
     private static readonly Option<string> s_out = new("--out")
     {
-        Description = "The folder to write, as SAELens 6 has it.",
+        Description = "The folder to write, as SAELens 6 has it; what only sparsify has, as that does.",
         HelpName = "DIR",
         Required = true,
     };
@@ -33,8 +31,9 @@ internal static class SaeConvertCommand
         var command = new ExampleCommand(
             "convert", "Write a dictionary of any format in SAELens's.", "interp sae convert path/to/sparsify/layer.3 --out converted")
         {
-            s_dictionary, s_out, s_fold, s_scale,
+            s_out, s_fold, s_scale, CommonOptions.Json,
         };
+        DictionaryArgument.AddTo(command);
         command.SetAction((parse, _) => Task.FromResult(Run(parse)));
         return command;
     }
@@ -47,7 +46,7 @@ internal static class SaeConvertCommand
             throw new UsageException($"--fold-activation-scale is {scale}; expected a positive number.");
         }
 
-        (DictionaryConfig config, DictionaryParameters parameters) = DictionaryFile.Read(parse.GetRequiredValue(s_dictionary));
+        (DictionaryConfig config, DictionaryParameters parameters) = DictionaryArgument.Read(parse);
         if (scale != 1)
         {
             (config, parameters) = DictionaryFolding.FoldActivationScale(config, parameters, scale);
@@ -58,7 +57,18 @@ internal static class SaeConvertCommand
             (config, parameters) = DictionaryFolding.FoldDecoderNorms(config, parameters);
         }
 
-        DictionaryFile.Write(parse.GetRequiredValue(s_out), config, parameters);
+        string folder = parse.GetRequiredValue(s_out);
+        DictionaryFile.Write(folder, config, parameters);
+        if (parse.GetValue(CommonOptions.Json))
+        {
+            JsonOutput.Write(Terminal.Of(parse).Out, json =>
+            {
+                json.WriteString("out", folder);
+                json.WriteNumber("features", config.Features);
+                json.WriteString("activation", config.Rule.Kind.ToString());
+            });
+        }
+
         return ExitCode.Success;
     }
 }

@@ -14,7 +14,11 @@ namespace InterpEngine.Cli.Scan;
 /// <param name="Against">The token to set it against; null for none.</param>
 /// <param name="Top">How many next tokens to list.</param>
 internal sealed record ScanRequest(
-    string Prompt, int? Position = null, string? Answer = null, string? Against = null, int Top = 10);
+    string Prompt, int? Position = null, string? Answer = null, string? Against = null, int Top = 10)
+{
+    /// <summary>Dictionaries whose features to read.</summary>
+    public IReadOnlyList<ScannedDictionary> Dictionaries { get; init; } = [];
+}
 
 /// <summary>Runs a model on a prompt once and makes the report.</summary>
 internal sealed class PromptScan : IDisposable
@@ -31,12 +35,12 @@ internal sealed class PromptScan : IDisposable
     private readonly RunResult _run;
     private readonly float[] _logits;
 
-    private PromptScan(Model model, TokenBatch tokens, int window, CancellationToken cancellation)
+    private PromptScan(Model model, TokenBatch tokens, int window, ScanRequest request, CancellationToken cancellation)
     {
         _model = model;
         _ids = tokens.Ids.ToArray();
         _first = _ids.Length - window;
-        var options = new RunOptions { Capture = Points(model), Positions = _first.., Logits = LogitsWanted.Last };
+        var options = new RunOptions { Capture = Points(model, request), Positions = _first.., Logits = LogitsWanted.Last };
         _run = model.Run(tokens, options, cancellation);
         _logits = _run.Logits!.ToArray<float>();
     }
@@ -65,7 +69,7 @@ internal sealed class PromptScan : IDisposable
         }
 
         int window = WindowOf(model.Description.Layers, model.Description.Heads, tokens.Length);
-        using var scan = new PromptScan(model, tokens, window, cancellation);
+        using var scan = new PromptScan(model, tokens, window, request, cancellation);
         return scan.Report(request);
     }
 
@@ -84,8 +88,9 @@ internal sealed class PromptScan : IDisposable
         return (int)window;
     }
 
-    private static HookSelection Points(Model model) => HookSelection.Create(
+    private static HookSelection Points(Model model, ScanRequest request) => HookSelection.Create(
     [
+        .. request.Dictionaries.SelectMany(dictionary => dictionary.Reads(model)).Select(point => point.Name),
         .. DirectLogitAttribution.Points(model),
         new HookPoint(HookKind.ResidPre).Name,
         .. Enumerable.Range(0, model.Description.Layers).SelectMany(
@@ -137,7 +142,8 @@ internal sealed class PromptScan : IDisposable
                 logit, attribution.Sum, [.. attribution.Components.Select(part => Describe(attribution, part, patterns))]),
             [.. attribution.StrongestNeurons(NeuronsShown).Select(Describe)],
             [.. patterns.SelectMany((_, layer) => Enumerable.Range(0, Description.Heads), (pattern, head) => (pattern, head))
-                .Select((item, i) => new HeadPattern(i / Description.Heads, item.head, Encode(item.pattern, item.head)))]);
+                .Select((item, i) => new HeadPattern(i / Description.Heads, item.head, Encode(item.pattern, item.head)))],
+            [.. request.Dictionaries.Select(dictionary => new FeatureScan(_model, _run.Cache, Text).Read(dictionary, answer, against))]);
     }
 
     /// <summary>A logit before the model's soft cap, which attribution does not pass.</summary>

@@ -44,6 +44,14 @@ internal static class ScanCommand
         DefaultValueFactory = _ => 8,
     }.AtLeast(1);
 
+    private static readonly Option<string[]> s_dictionaries = new("--sae")
+    {
+        Description = "Show the features of a sparse dictionary that are active on each token; may be given several times. DIR@POINT where "
+            + "its files do not say which hook point it reads; a folder of circuit-tracer is a transcoder for every layer.",
+        HelpName = "DIR",
+        DefaultValueFactory = _ => [],
+    };
+
     private static readonly Option<string> s_html = new("--html")
     {
         Description = "Where to write the interactive report, one HTML file that needs no network. With --json only if given.",
@@ -60,9 +68,10 @@ internal static class ScanCommand
             "Show what a model predicts after a prompt, and which heads, MLPs and neurons made it.",
             "interp scan \"When Mary and John went to the park, Mary gave the ball to\"",
             "interp scan \"The capital of France is\" --against Rome",
-            "interp scan \"The keys near the old door\" --model path/to/gpt2 --json")
+            "interp scan \"The keys near the old door\" --model path/to/gpt2 --json",
+            "interp scan \"The capital of France is\" --sae my-sae")
         {
-            s_prompt, s_model, s_answer, s_against, s_position, s_top, s_html, s_noHtml, CommonOptions.Json,
+            s_prompt, s_model, s_answer, s_against, s_position, s_top, s_dictionaries, s_html, s_noHtml, CommonOptions.Json,
         };
         CommonOptions.AddDevice(command);
         command.SetAction((parse, cancellation) => Task.FromResult(Run(parse, cancellation)));
@@ -81,13 +90,31 @@ internal static class ScanCommand
             return RunEncoder(parse, terminal, model, top, cancellation);
         }
 
-        var request = new ScanRequest(
-            parse.GetRequiredValue(s_prompt),
-            parse.GetValue(s_position),
-            parse.GetValue(s_answer),
-            parse.GetValue(s_against),
-            top);
-        ScanReport report = PromptScan.Run(model, request, cancellation);
+        var dictionaries = new List<ScannedDictionary>();
+        ScanReport report;
+        try
+        {
+            foreach (string argument in parse.GetValue(s_dictionaries)!)
+            {
+                dictionaries.AddRange(ScannedDictionary.Open(argument, model));
+            }
+
+            var request = new ScanRequest(
+                parse.GetRequiredValue(s_prompt),
+                parse.GetValue(s_position),
+                parse.GetValue(s_answer),
+                parse.GetValue(s_against),
+                top)
+            {
+                Dictionaries = dictionaries,
+            };
+            report = PromptScan.Run(model, request, cancellation);
+        }
+        finally
+        {
+            dictionaries.ForEach(dictionary => dictionary.Dispose());
+        }
+
         if (parse.GetValue(CommonOptions.Json))
         {
             terminal.Out.WriteLine(report.ToJson());
@@ -112,7 +139,7 @@ internal static class ScanCommand
     /// <summary>An encoder has no next token: no answer to explain, and no page that shows one.</summary>
     private static int RunEncoder(ParseResult parse, Terminal terminal, Model model, int top, CancellationToken cancellation)
     {
-        foreach (Option option in (ReadOnlySpan<Option>)[s_answer, s_against, s_position, s_html])
+        foreach (Option option in (ReadOnlySpan<Option>)[s_answer, s_against, s_position, s_dictionaries, s_html])
         {
             if (parse.GetResult(option) is { Implicit: false })
             {

@@ -15,6 +15,7 @@ namespace InterpEngine.Cli.Scan;
 /// <param name="Attribution">What pushed the answer.</param>
 /// <param name="Neurons">The neurons that pushed most.</param>
 /// <param name="Attention">Attention patterns.</param>
+/// <param name="Dictionaries">Features of sparse dictionaries that are active.</param>
 internal sealed record ScanReport(
     ScanModel Model,
     string Prompt,
@@ -26,7 +27,8 @@ internal sealed record ScanReport(
     IReadOnlyList<LensLayer> Lens,
     Attribution Attribution,
     IReadOnlyList<ScanNeuron> Neurons,
-    IReadOnlyList<HeadPattern> Attention)
+    IReadOnlyList<HeadPattern> Attention,
+    IReadOnlyList<DictionaryReading> Dictionaries)
 {
     /// <summary>As JSON, with everything but plain ASCII escaped: it may stand in a script element of an HTML file.</summary>
     public string ToJson() => JsonSerializer.Serialize(this, ScanJson.Default.ScanReport);
@@ -87,6 +89,39 @@ internal sealed record ScanNeuron(int Layer, int Neuron, float Value, float Acti
 /// Base64 of little-endian 16-bit integers, weight × 65535: for each token in turn, its attention to the tokens up to itself.
 /// </param>
 internal sealed record HeadPattern(int Layer, int Head, string Pattern);
+
+/// <summary>A sparse dictionary's features in the prompt.</summary>
+/// <param name="Name">The dictionary.</param>
+/// <param name="Point">The hook point that it reads.</param>
+/// <param name="Features">How many features it has.</param>
+/// <param name="Active">[token]: how many of them are active.</param>
+/// <param name="Tokens">[token]: the most active ones, the strongest first.</param>
+/// <param name="Known">What is known of those, by index.</param>
+/// <param name="WithoutLogits">Why they have no logits; null where they have.</param>
+internal sealed record DictionaryReading(
+    string Name,
+    string Point,
+    int Features,
+    IReadOnlyList<int> Active,
+    IReadOnlyList<IReadOnlyList<ActiveFeature>> Tokens,
+    IReadOnlyList<KnownFeature> Known,
+    string? WithoutLogits);
+
+/// <summary>A feature at a token, and its activation there.</summary>
+internal sealed record ActiveFeature(int Feature, float Value);
+
+/// <summary>What is known of a feature.</summary>
+/// <param name="Feature">Its index.</param>
+/// <param name="Density">The share of tokens at which it is active, if the dictionary's files say so.</param>
+/// <param name="Raises">The tokens whose logits it raises most, for an activation of 1; null without logits.</param>
+/// <param name="Lowers">Those whose logits it lowers most.</param>
+/// <param name="Adds">What it adds to the answer's logit at the explained position, the final norm's scale frozen; null where that is not
+/// known.</param>
+internal sealed record KnownFeature(
+    int Feature, double? Density, IReadOnlyList<RaisedToken>? Raises, IReadOnlyList<RaisedToken>? Lowers, float? Adds);
+
+/// <summary>A token and what is added to its logit.</summary>
+internal sealed record RaisedToken(int Id, string Text, float Logit);
 
 /// <summary>How the report is written.</summary>
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower)]

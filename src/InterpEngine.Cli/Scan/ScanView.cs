@@ -38,6 +38,10 @@ internal sealed class ScanView(IAnsiConsole console, ScanReport report, int top)
         Lens();
         Attribution();
         Neurons();
+        foreach (DictionaryReading dictionary in report.Dictionaries)
+        {
+            new FeatureView(console, report, dictionary, top).Write();
+        }
     }
 
     private static string Percent(float probability) => probability switch
@@ -47,17 +51,17 @@ internal sealed class ScanView(IAnsiConsole console, ScanReport report, int top)
         _ => string.Create(CultureInfo.InvariantCulture, $"{probability * 100:0.0} %"),
     };
 
-    private static string Signed(double value) => string.Create(CultureInfo.InvariantCulture, $"{value:+0.00;−0.00;0.00}");
+    internal static string Signed(double value) => string.Create(CultureInfo.InvariantCulture, $"{value:+0.00;−0.00;0.00}");
 
     /// <summary>A bar to an eighth of a character.</summary>
-    private static string Bar(double share)
+    internal static string Bar(double share)
     {
         int eighths = (int)Math.Round(Math.Clamp(share, 0, 1) * BarWidth * 8);
         string end = eighths % 8 == 0 ? "" : Blocks[eighths % 8].ToString();
         return new string('█', eighths / 8) + end;
     }
 
-    private static Grid Columns(params ReadOnlySpan<Justify> alignments)
+    internal static Grid Columns(params ReadOnlySpan<Justify> alignments)
     {
         var grid = new Grid();
         foreach (Justify alignment in alignments)

@@ -1,55 +1,6 @@
-"use strict";
-// Tokens are foreign text: they only ever become text nodes, never markup, and what is invisible in them is spelled out.
-
 const data = JSON.parse(document.getElementById("data").textContent);
-const at = id => document.getElementById(id);
 const last = data.tokens.length - 1;
-const minus = "\u2212";
-
-function make(tag, properties = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children);
-  return element;
-}
-
-function visible(text) {
-  return text.replaceAll("\n", "\u21b5").replaceAll("\t", "\u21e5")
-    .replace(/(?! )[\p{C}\p{Z}]/gu, c => `<U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}>`);
-}
-const quoted = text => `\u2018${visible(text)}\u2019`;
-const chip = text => visible(text).trim() || "\u2423";
-const signed = x => Math.abs(x) < .005 ? "0.00" : (x < 0 ? minus : "+") + Math.abs(x).toFixed(2);
-const percent = p => p >= .9995 ? "100 %" : p < .0005 ? "<0.1 %" : (p * 100).toFixed(1) + " %";
 const tokenName = t => `${quoted(t.text)} (position ${t.position})`;
-
-/** Colours an element by v: −1 … 1, or 0 … 1. */
-function heat(element, v) {
-  element.classList.add("heat");
-  element.classList.toggle("minus", v < 0);
-  element.classList.toggle("strong", Math.abs(v) > .55);
-  element.style.setProperty("--v", Math.abs(v).toFixed(3));
-}
-
-/** One tab stop for a group, at first the last item or the given one; arrows, Home and End move inside it. */
-function roving(rows, start) {
-  const items = rows.flat();
-  const go = item => {
-    items.forEach(other => other.tabIndex = -1);
-    item.tabIndex = 0;
-  };
-  go(start ?? items[items.length - 1]);
-  rows.forEach((row, y) => row.forEach((item, x) => {
-    item.addEventListener("focus", () => go(item));
-    item.addEventListener("keydown", event => {
-      const step = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0],
-        Home: [0, -Infinity], End: [0, Infinity] }[event.key];
-      if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
-      event.preventDefault();
-      const ny = Math.min(Math.max(y + step[0], 0), rows.length - 1);
-      rows[ny][Math.min(Math.max(x + step[1], 0), rows[ny].length - 1)].focus();
-    });
-  }));
-}
 
 /** A row of the prompt's tokens, coloured by values; says what is under the pointer or focus. */
 function strip(label, values, describe, idle = "", scale = Math.max(...values.map(Math.abs), 1e-9)) {
@@ -70,21 +21,6 @@ function strip(label, values, describe, idle = "", scale = Math.max(...values.ma
   return { buttons, readout, nodes: [row, readout] };
 }
 
-/** A table row: name, bar, number and more. The bar spans share of its track, from its zero on. */
-function barRow(name, value, share, text, extra, zero = 0) {
-  const bar = make("div", { className: zero ? "bar two" : "bar" });
-  bar.style.setProperty("--zero", zero * 100 + "%");
-  const filled = make("span", { className: value < 0 ? "minus" : "" });
-  filled.style.left = (value < 0 ? zero - share : zero) * 100 + "%";
-  filled.style.width = share * 100 + "%";
-  bar.append(filled);
-  const head = make("th", { scope: "row" }, name);
-  if (typeof name === "string") head.title = name;
-  const row = make("tr", {}, head, make("td", {}, bar), make("td", { className: "number", textContent: text }));
-  if (extra !== undefined) row.append(make("td", { className: "source token", textContent: extra, title: extra }));
-  return row;
-}
-
 function predictions(table, list) {
   table.replaceChildren(...list.map(p => barRow(quoted(p.text), p.probability, p.probability, percent(p.probability))));
 }
@@ -98,7 +34,7 @@ const read = data.tokens.map((_, i) => heads.reduce((sum, head) => sum + head.so
 
 function header() {
   const m = data.model;
-  at("model").textContent = `\u00b7 ${m.name}: ${m.family}, ${m.layers} layers \u00d7 ${m.heads} heads, width ${m.width}`;
+  at("source").textContent = `\u00b7 ${m.name}: ${m.family}, ${m.layers} layers \u00d7 ${m.heads} heads, width ${m.width}`;
   document.title = `${answer} \u00b7 interp scan`;
   at("title-answer").textContent = answer;
   if (data.against) {
@@ -175,7 +111,7 @@ function totals() {
 function lens() {
   const table = at("lens"), detail = at("lens-cell");
   const top = make("tr", {}, make("th"), ...data.tokens.map((t, i) =>
-    make("th", { scope: "col", textContent: chip(t.text), title: tokenName(t), className: i === last ? "explained" : "" })));
+    make("th", { scope: "col", textContent: chip(t.text), title: tokenName(t), className: i === last ? "cell explained" : "cell" })));
   table.append(make("thead", {}, top));
   const body = make("tbody");
   let chosen = null;
@@ -192,7 +128,7 @@ function lens() {
   };
   const rows = [...data.lens].reverse().map(layer => {
     const cells = layer.top.map((list, i) => {
-      const cell = make("td", { textContent: chip(list[0].text), className: list[0].id === data.answer.id ? "answer" : "" });
+      const cell = make("td", { textContent: chip(list[0].text), className: list[0].id === data.answer.id ? "cell answer" : "cell" });
       cell.setAttribute("role", "gridcell");
       cell.setAttribute("aria-label",
         `${layer.label}, after ${quoted(data.tokens[i].text)}: ${quoted(list[0].text)} ${percent(list[0].probability)}`);
@@ -388,36 +324,61 @@ function neurons() {
   }));
 }
 
-// Theme ----------------------------------------------------------------------------------------------------------------------
+// Features of sparse dictionaries ------------------------------------------------------------------------------------------------
 
-function theme() {
-  const system = window.matchMedia("(prefers-color-scheme: dark)"), root = document.documentElement;
-  // A browser may refuse storage to files; the toggle then lasts for the visit.
-  const storage = { get: () => { try { return localStorage.getItem("theme"); } catch { return null; } },
-    set: value => { try { localStorage.setItem("theme", value); } catch { /* for this visit only */ } } };
-  const isDark = () => (root.dataset.theme ?? (system.matches ? "dark" : "light")) === "dark";
-  const redraw = () => {
-    at("theme").textContent = isDark() ? "Light theme" : "Dark theme";
-    thumbnails();
-    drawPattern();
+function dictionary(d, number) {
+  const known = new Map(d.known.map(feature => [feature.feature, feature]));
+  const share = p => p === null ? "" : `${Number((p * 100).toPrecision(2))} % of tokens`;
+  const list = make("tbody"), title = make("h3"), about = make("div");
+  let chosen = null;
+  const row = strip("Tokens of the prompt", d.active.map(() => 0), () => "");
+  const raise = (name, tokens) => tokens && tokens.length ? make("p", { className: "note token", textContent:
+    `${name} ${tokens.map(t => `${quoted(t.text)} ${signed(t.logit)}`).join("  ")}` }) : "";
+
+  const color = () => {
+    const values = d.tokens.map(list => list.find(f => f.feature === chosen)?.value ?? 0), most = Math.max(...values.map(Math.abs), 1e-9);
+    row.buttons.forEach((button, i) => heat(button, values[i] / most));
   };
-  const stored = storage.get();
-  if (stored === "light" || stored === "dark") root.dataset.theme = stored;
-  at("theme").addEventListener("click", () => {
-    root.dataset.theme = isDark() ? "light" : "dark";
-    storage.set(root.dataset.theme);
-    redraw();
+  const choose = feature => {
+    chosen = feature;
+    const f = known.get(feature);
+    color();
+    list.querySelectorAll("tr").forEach(tr => tr.classList.toggle("chosen", Number(tr.dataset.feature) === feature));
+    about.replaceChildren(make("h3", { textContent: `Feature ${feature}` }),
+      make("p", { className: "note", textContent: "The prompt is coloured by its activation. "
+        + (f.density === null ? "" : `Active at ${share(f.density)}. `)
+        + (f.adds ? `From the last position it adds ${signed(f.adds)} to ${answer}${rival ? ` over ${rival}` : ""}.` : "") }),
+      raise("Raises", f.raises), raise("Lowers", f.lowers));
+  };
+  const show = i => {
+    row.buttons.forEach((button, k) => button.classList.toggle("chosen", k === i));
+    title.textContent = `${d.active[i]} ${d.active[i] === 1 ? "feature" : "features"} active at ${tokenName(data.tokens[i])}`;
+    const most = Math.max(...d.tokens[i].map(f => Math.abs(f.value)), 1e-9);
+    list.replaceChildren(...d.tokens[i].map(f => {
+      const button = make("button", { type: "button", textContent: f.feature, title: "Colour the prompt by this feature" });
+      button.addEventListener("click", () => choose(f.feature));
+      const labels = (known.get(f.feature).raises ?? []).slice(0, 5).map(t => visible(t.text).trim()).join(" ");
+      const element = barRow(button, f.value, Math.abs(f.value) / most, f.value.toFixed(2), labels, f.value < 0 ? 1 : 0);
+      element.dataset.feature = f.feature;
+      return element;
+    }));
+    if (d.tokens[i].length) choose(d.tokens[i].some(f => f.feature === chosen) ? chosen : d.tokens[i][0].feature);
+  };
+  row.buttons.forEach((button, i) => {
+    button.addEventListener("focus", () => show(i));
+    button.addEventListener("click", () => show(i));
   });
-  system.addEventListener("change", redraw);
-  window.addEventListener("resize", drawPattern);
-  redraw();
+  const id = "h-dictionary-" + number;
+  const section = make("section", { className: "card dictionary" },
+    make("h2", { id, textContent: `Features of ${d.name} at ${d.point}` }),
+    make("p", { className: "note", textContent: `${d.features.toLocaleString("en-US")} features; choose a token to see those active `
+      + "there, and one of them to see where else it is." + (d.without_logits ? ` No logits: ${d.without_logits}.` : "") }),
+    row.nodes[0], make("div", { className: "reading" }, make("div", {}, title, make("table", { className: "bars" }, list)), about));
+  section.setAttribute("aria-labelledby", id);
+  show(last);
+  return section;
 }
 
-document.querySelectorAll(".scale").forEach(scale => {
-  const diverging = scale.classList.contains("diverging");
-  scale.append(make("i"));
-  [scale.dataset.from, scale.dataset.to] = diverging ? [minus, "+"] : ["0 %", "100 %"];
-});
 header();
 predictions(at("next").tBodies[0], data.next);
 attribution();
@@ -432,4 +393,9 @@ overview();
 patternEvents();
 chooseHead(heads[strongest].layer, heads[strongest].head);
 neurons();
-theme();
+at("dictionaries").append(...data.dictionaries.map(dictionary));
+window.addEventListener("resize", drawPattern);
+theme(() => {
+  thumbnails();
+  drawPattern();
+});

@@ -42,4 +42,35 @@ public sealed partial class GpuDevice
 
         Finish(in op);
     }
+
+    /// <inheritdoc/>
+    protected override void Execute(in ColumnStatistics op)
+    {
+        if (op.X.Columns > 0)
+        {
+            var kernel = Load<Action<Queue, Config, Floats, long, int, int, int, Floats, Floats>>(SparseKernels.Statistics);
+            int across = Math.Min(32, kernel.Threads);
+            kernel.Launch(
+                Stream, ((op.X.Columns + across - 1) / across, kernel.Threads), View(op.X), op.X.Stride, op.X.Rows, op.X.Columns, across,
+                View<float>(op.Sums), ViewOrEmpty(op.Deviations));
+        }
+
+        Finish(in op);
+    }
+
+    /// <inheritdoc/>
+    protected override void Execute(in SignStep op)
+    {
+        int rows = op.Parameter.Rows, columns = op.Parameter.Columns;
+        if (rows > 0 && columns > 0)
+        {
+            var kernel = Load<Action<Queue, Config, Floats, long, Floats, long, Floats, long, int, int, float, float, float>>(OptimizerKernels.Sign);
+            int blocks = Blocks(columns, kernel.Threads);
+            kernel.Launch(
+                Stream, (Groups((long)rows * blocks), kernel.Threads), View(op.Parameter), op.Parameter.Stride, View(op.Gradient), op.Gradient.Stride,
+                View(op.Fast), op.Fast.Stride, columns, blocks, op.Rate, op.Momentum, op.Share);
+        }
+
+        Finish(in op);
+    }
 }

@@ -58,6 +58,23 @@ public sealed partial class GpuDevice
         }
     }
 
+    /// <inheritdoc/>
+    protected override void Execute(in GroupedMatMul op)
+    {
+        int inner = op.X.Columns, columns = op.Out.Columns;
+        IProduct way = Products[0];
+        long leading = Own(op.W[0]).Leading;
+        bool together = op.X.Rows > 0 && columns > 0 && op.W.All(w => way.Accepts(Own(w), inner, columns, 0, 0) && Own(w).Leading == leading);
+        if (together && way.Run(in op))
+        {
+            Finish(in op);
+        }
+        else
+        {
+            base.Execute(in op);
+        }
+    }
+
     /// <summary>Rotations after products, neighbours with equal tables two at a time: queries and keys.</summary>
     private void Rotate(ReadOnlySpan<MatMul> products)
     {

@@ -255,6 +255,11 @@ public sealed partial class GpuDevice : Device
         if (fault != 0)
         {
             _platform.Clear(_faults, sizeof(int));
+            if (fault == (int)IndexedOp.TooManySurvivors)
+            {
+                throw TooManySurvivors();
+            }
+
             throw new ArgumentException($"{(IndexedOp)fault}: an index lies past the end of its table or cache.");
         }
     }

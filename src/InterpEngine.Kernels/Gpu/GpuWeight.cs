@@ -7,6 +7,7 @@ namespace InterpEngine.Kernels.Gpu;
 internal sealed class GpuWeight : Weight
 {
     private readonly GpuDevice _device;
+    private readonly bool _isBorrowed;
     private nint _address;
 
     public GpuWeight(GpuDevice device, ElementType type, int inner, int columns) : base(type, inner, columns)
@@ -25,6 +26,13 @@ internal sealed class GpuWeight : Weight
         Bytes = (long)bytes;
         Scales = _address + (nint)aligned;
         device.Platform.Clear(_address, Bytes);
+    }
+
+    /// <summary>A weight of F32 or BF16 in somebody else's memory, which outlives it.</summary>
+    public GpuWeight(GpuDevice device, ElementType type, int inner, int columns, nint address, long leading) : base(type, inner, columns)
+    {
+        (_device, _address, _isBorrowed, Leading) = (device, address, true, leading);
+        GC.SuppressFinalize(this);
     }
 
     ~GpuWeight() => Dispose(false);
@@ -53,7 +61,7 @@ internal sealed class GpuWeight : Weight
     protected override void Dispose(bool disposing)
     {
         nint address = Interlocked.Exchange(ref _address, 0);
-        if (address != 0)
+        if (address != 0 && !_isBorrowed)
         {
             _device.FreeMemory(address, Bytes);
         }

@@ -18,4 +18,8 @@ internal interface IProduct : IDisposable
     /// <summary>Computes ops of one X that it accepts, with the bits of one after the other, if it has a way of its own for them.</summary>
     /// <returns>False where it has none; nothing is computed then.</returns>
     bool Run(ReadOnlySpan<MatMul> products) => false;
+
+    /// <summary>Computes an op whose weights it accepts, if it has a way of its own for groups of rows.</summary>
+    /// <returns>False where it has none; nothing is computed then.</returns>
+    bool Run(in GroupedMatMul op) => false;
 }

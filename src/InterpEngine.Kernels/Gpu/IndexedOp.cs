@@ -10,4 +10,9 @@ internal enum IndexedOp
     GatherRows,
     CombineRows,
     Append,
+    SparseEncode,
+    SparseProduct,
+
+    /// <summary>No bad index: a sparse matrix of 2³¹ entries or more.</summary>
+    TooManySurvivors,
 }

@@ -22,6 +22,10 @@ internal sealed class TensorProduct(GpuDevice device, bool tf32) : IProduct
         int columns, Floats bias, int activation, Floats multiply, long multiplyStride, Floats residual, long residualStride,
         Floats pre, long preStride, Floats delta, long deltaStride, Floats output, Halves narrow, long outputStride);
 
+    private delegate void GroupedLauncher(
+        Queue queue, Config config, ArrayView<Bits4> x, ArrayView<Bits4> memory, long wStride, ArrayView<long> table, int tilesDown, int innerBytes,
+        int columns, Floats biases, int activation, Floats multiply, long multiplyStride, Floats output, long outputStride);
+
     private delegate void TogetherLauncher(
         Queue queue, Config config, ArrayView<Bits4> x, long xStride, int rows, int innerBytes, int count, int paired,
         ArrayView<Bits4> w0, long wStride0, int columns0, Floats bias0, int activation0, Floats multiply0, long multiplyStride0,
@@ -92,6 +96,20 @@ internal sealed class TensorProduct(GpuDevice device, bool tf32) : IProduct
         return true;
     }
 
+    public bool Run(in GroupedMatMul op)
+    {
+        if (op.W[0].Type == ElementType.BF16)
+        {
+            Grouped<BF16Tensor>(in op);
+        }
+        else
+        {
+            Grouped<TF32Tensor>(in op);
+        }
+
+        return true;
+    }
+
     public void Dispose()
     {
     }
@@ -153,6 +171,40 @@ internal sealed class TensorProduct(GpuDevice device, bool tf32) : IProduct
             device.ViewOrEmpty(b.Multiply), b.Multiply?.Stride ?? 0, bOut, bNarrow, b.Out.Stride,
             Columns(in c, cWeight), Stride(cWeight), c.Out.Columns, device.ViewOrEmpty(c.Bias), (int)c.Activation,
             device.ViewOrEmpty(c.Multiply), c.Multiply?.Stride ?? 0, cOut, cNarrow, c.Out.Stride);
+    }
+
+    private void Grouped<TFormat>(in GroupedMatMul op) where TFormat : struct, ITensorFormat
+    {
+        GpuWeight first = device.Own(op.W[0]);
+        int columns = op.Out.Columns, inner = op.X.Columns, size = first.Type.Size();
+        long[] tiles = [.. TilesOf(op)];
+        using Tensor table = device.Upload<long>(tiles, tiles.Length / TensorProductKernels.TableLength, TensorProductKernels.TableLength);
+        using TensorRows x = TensorRows.Of<TFormat>(device, op.X, first.Type);
+        using Tensor laid = x.Laid(table);
+        Kernel<GroupedLauncher> kernel = device.Load<GroupedLauncher>(TensorProductKernels.Grouped<TFormat>);
+        int tilesDown = table.Shape[0];
+        kernel.Launch(
+            device.Stream, (GpuDevice.Groups((long)tilesDown * DivideUp(columns, TensorProductKernels.TileSide)), kernel.Threads),
+            device.Platform.View<Bits4>(laid.Address, laid.Shape.Count / 4), device.Platform.View<Bits4>(0, long.MaxValue / 16), Stride(first),
+            device.View<long>(table), tilesDown, inner * size, columns, device.Platform.View<float>(0, long.MaxValue / 16), (int)op.Activation,
+            device.ViewOrEmpty(op.Multiply), op.Multiply?.Stride ?? 0, device.View(op.Out), op.Out.Stride);
+    }
+
+    private IEnumerable<long> TilesOf(GroupedMatMul op)
+    {
+        for (int group = 0; group < op.W.Count; group++)
+        {
+            int end = op.Starts.Span[group + 1];
+            for (int row = op.Starts.Span[group]; row < end; row += TensorProductKernels.TileSide)
+            {
+                yield return row;
+                yield return end;
+                GpuWeight weight = device.Own(op.W[group]);
+                ObjectDisposedException.ThrowIf(weight.Address == 0, weight);
+                yield return weight.Address / TensorRows.ChunkBytes;
+                yield return op.Bias is { } bias ? bias[group].Address / sizeof(float) : -1;
+            }
+        }
     }
 
     /// <summary>The rectangle of a weight that a product reads, in chunks.</summary>

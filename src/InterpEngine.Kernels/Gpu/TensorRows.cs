@@ -82,5 +82,19 @@ internal sealed class TensorRows(GpuDevice device, Tensor? rounded, nint address
         return laid;
     }
 
+    /// <summary>The same for groups of rows: each of a table's tiles (<see cref="TensorProductKernels.Grouped"/>) begins anew.</summary>
+    public Tensor Laid(Tensor table)
+    {
+        int tiles = table.Shape[0] * (TensorProductKernels.TileSide / TensorRowKernels.Rows), blocks = (chunks + 3) / 4;
+        Tensor laid = device.Allocate(ElementType.I32, tiles, blocks, TensorRowKernels.TileChunks, 4);
+        long count = (long)tiles * blocks * 32;
+        var lay = device.Load<Action<Queue, Config, ArrayView<Bits4>, long, ArrayView<long>, int, int, long, ArrayView<Bits4>>>(
+            TensorRowKernels.LayGroups);
+        lay.Launch(
+            device.Stream, (GpuDevice.Groups((count + lay.Threads - 1) / lay.Threads), lay.Threads), View, stride, device.View<long>(table),
+            chunks, blocks, count, device.Platform.View<Bits4>(laid.Address, laid.Shape.Count / 4));
+        return laid;
+    }
+
     public void Dispose() => rounded?.Dispose();
 }

@@ -170,10 +170,10 @@ public abstract partial class Device
     }
 
     /// <summary>This device's <see cref="ColumnStatistics"/>; arguments are checked.</summary>
-    protected virtual void Execute(in ColumnStatistics op) => throw Lacks(nameof(ColumnStatistics));
+    protected abstract void Execute(in ColumnStatistics op);
 
     /// <summary>This device's <see cref="SignStep"/>; arguments are checked.</summary>
-    protected virtual void Execute(in SignStep op) => throw Lacks(nameof(SignStep));
+    protected abstract void Execute(in SignStep op);
 
     /// <summary>Computes <see cref="ProjectGradient"/>.</summary>
     public void Run(in ProjectGradient op)
@@ -190,8 +190,8 @@ public abstract partial class Device
     }
 
     /// <summary>This device's <see cref="ProjectGradient"/>; arguments are checked.</summary>
-    protected virtual void Execute(in ProjectGradient op) => throw Lacks(nameof(ProjectGradient));
+    protected abstract void Execute(in ProjectGradient op);
 
     /// <summary>This device's <see cref="AdamStep"/>; arguments are checked.</summary>
-    protected virtual void Execute(in AdamStep op) => throw Lacks(nameof(AdamStep));
+    protected abstract void Execute(in AdamStep op);
 }

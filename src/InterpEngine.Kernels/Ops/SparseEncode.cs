@@ -170,12 +170,10 @@ public abstract partial class Device
 
     /// <summary>This device's <see cref="SparseEncode"/>; arguments are checked.</summary>
     /// <exception cref="DeviceException">There are 2³¹ survivors or more.</exception>
-    protected virtual void Execute(in SparseEncode op) => throw Lacks(nameof(SparseEncode));
+    protected abstract void Execute(in SparseEncode op);
 
-    private protected DeviceException Lacks(string op) =>
-        new($"{Name} has no op {op} yet.", "Use dictionaries on a CPU device: Device.Cpu().");
+    private protected static DeviceException TooManySurvivors() =>
+        new("More than 2³¹ − 1 features would be active at once.", "Encode fewer rows at a time.");
 
-    private static int Entries(long count) => count <= int.MaxValue
-        ? (int)count
-        : throw new DeviceException($"{count:N0} features would be active at once; at most 2³¹ − 1 can be.", "Encode fewer rows at a time.");
+    private static int Entries(long count) => count <= int.MaxValue ? (int)count : throw TooManySurvivors();
 }

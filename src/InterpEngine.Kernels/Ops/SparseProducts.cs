@@ -155,11 +155,11 @@ public abstract partial class Device
     }
 
     /// <summary>This device's <see cref="SparseProduct"/>; arguments are checked.</summary>
-    protected virtual void Execute(in SparseProduct op) => throw Lacks(nameof(SparseProduct));
+    protected abstract void Execute(in SparseProduct op);
 
     /// <summary>This device's <see cref="SparseDots"/>; arguments are checked.</summary>
-    protected virtual void Execute(in SparseDots op) => throw Lacks(nameof(SparseDots));
+    protected abstract void Execute(in SparseDots op);
 
     /// <summary>This device's <see cref="SparseTranspose"/>; arguments are checked.</summary>
-    protected virtual void Execute(in SparseTranspose op) => throw Lacks(nameof(SparseTranspose));
+    protected abstract void Execute(in SparseTranspose op);
 }

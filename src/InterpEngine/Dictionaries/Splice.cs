@@ -35,14 +35,9 @@ public sealed record Splice(SparseDictionary Dictionary)
     /// <exception cref="DictionaryException">The dictionary does not say where it belongs, or an edited feature does not exist.</exception>
     public IReadOnlyList<Hook> Hooks()
     {
-        string read = ReadsAt ?? Dictionary.Config.HookName
-            ?? throw new DictionaryException("The dictionary's files do not say which hook point it reads.", "Set Splice.ReadsAt.");
-        string write = WritesAt ?? (ReadsAt is null || Dictionary.Config.IsTranscoder ? Dictionary.Config.HookNameOut : null) ?? read;
-        if (Dictionary.Config.IsTranscoder && write == read)
-        {
-            throw new DictionaryException("The transcoder's files do not say which hook point it writes.", "Set Splice.WritesAt.");
-        }
-
+        (string read, string? written) = DictionarySite.PointsOf(Dictionary.Config, ReadsAt, WritesAt);
+        string write = written
+            ?? throw new DictionaryException("The transcoder's files do not say which hook point it writes.", "Set Splice.WritesAt.");
         foreach (FeatureEdit edit in Edits)
         {
             if ((uint)edit.Feature >= (uint)Dictionary.Config.Features)
@@ -74,12 +69,12 @@ public sealed record Splice(SparseDictionary Dictionary)
         ];
     }
 
-    /// <summary>Features of an activation and what they add up to, in its own scale: without edits, everywhere.</summary>
-    internal (SparseRows Features, float[] Reconstruction) Reconstruct(Tensor x)
+    /// <summary>Features of an activation and what they add up to, in the shape of what they replace: without edits, everywhere.</summary>
+    internal (SparseRows Features, float[] Reconstruction) Reconstruct(Tensor x, Tensor replaced)
     {
         using Tensor scaled = Scaled(x, InputScale);
         using Encoding encoding = Dictionary.Encode(scaled);
-        using Tensor decoded = Decoded(encoding, default, x);
+        using Tensor decoded = Decoded(encoding, default, replaced);
         return (encoding.Features.Map((_, _, value) => value), decoded.ToArray<float>());
     }
 

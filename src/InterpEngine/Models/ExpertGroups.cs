@@ -46,6 +46,6 @@ internal sealed class ExpertGroups
     /// <summary>[rows, k]: the place of each choice, −1 for none: what to combine by.</summary>
     public int[] Places { get; }
 
-    /// <summary>The places of one expert's rows.</summary>
-    public (int Start, int Count) Of(int expert) => (_starts[expert], _starts[expert + 1] - _starts[expert]);
+    /// <summary>The first place of each expert's rows, and the number of places.</summary>
+    public ReadOnlyMemory<int> Starts => _starts;
 }

@@ -141,28 +141,17 @@ internal sealed partial class ForwardPass
         MixtureWeights weights, Choice choice, Tensor x, int columns, Func<MlpWeights, Linear> projection, Tensor? gated = null)
     {
         Tensor result = _device.Allocate(ElementType.F32, x.Shape[0], columns);
-        for (int expert = 0; expert < weights.Experts.Count; expert++)
+        Linear[] experts = [.. weights.Experts.Select(projection)];
+        _device.Run(new GroupedMatMul
         {
-            (int start, int count) = choice.Groups.Of(expert);
-            if (count == 0)
-            {
-                continue;
-            }
-
-            Linear linear = projection(weights.Experts[expert]);
-            using Tensor rows = x.Slice(start, count), part = result.Slice(start, count);
-            using Tensor? multiply = gated?.Slice(start, count);
-            _device.Run(new MatMul
-            {
-                X = rows,
-                W = linear.Weight,
-                Bias = linear.Bias,
-                Activation = gated is null ? Activation.None : _description.Activation,
-                Multiply = View(multiply),
-                Out = part,
-            });
-        }
-
+            X = x,
+            W = [.. experts.Select(linear => linear.Weight)],
+            Bias = experts[0].Bias is null ? null : [.. experts.Select(linear => linear.Bias!)],
+            Starts = choice.Groups.Starts,
+            Activation = gated is null ? Activation.None : _description.Activation,
+            Multiply = View(gated),
+            Out = result,
+        });
         return result;
     }
 

@@ -106,18 +106,21 @@ internal sealed class ModelWeights : IDisposable
     }
 
     /// <summary>The unembedding of the final norm's output, with the logits' scale and cap: [.., d] to [.., vocabulary].</summary>
-    public Tensor Logits(Tensor normed, ModelDescription model)
+    /// <param name="normed">The output.</param>
+    /// <param name="model">What the model is.</param>
+    /// <param name="linear">Whether biases and cap are left out: what a direction adds to each logit.</param>
+    public Tensor Logits(Tensor normed, ModelDescription model, bool linear = false)
     {
         Device device = normed.Device;
-        using Tensor narrow = Narrow(normed);
+        using Tensor narrow = Narrow(normed, linear);
         Tensor logits = device.Allocate(ElementType.F32, [.. normed.Shape.Axes[..^1], Unembed.Weight.Columns]);
         device.Run(new MatMul
         {
             X = narrow,
             W = Unembed.Weight,
-            Bias = Unembed.Bias,
+            Bias = linear ? null : Unembed.Bias,
             Scale = model.LogitScale,
-            SoftCap = model.LogitSoftCap,
+            SoftCap = linear ? 0 : model.LogitSoftCap,
             Out = logits,
         });
         return logits;
@@ -131,7 +134,7 @@ internal sealed class ModelWeights : IDisposable
         }
     }
 
-    private Tensor Narrow(Tensor normed)
+    private Tensor Narrow(Tensor normed, bool linear)
     {
         if (UnembeddingProjection is not { } projection)
         {
@@ -139,7 +142,7 @@ internal sealed class ModelWeights : IDisposable
         }
 
         Tensor result = normed.Device.Allocate(ElementType.F32, [.. normed.Shape.Axes[..^1], projection.Weight.Columns]);
-        normed.Device.Run(new MatMul { X = normed, W = projection.Weight, Bias = projection.Bias, Out = result });
+        normed.Device.Run(new MatMul { X = normed, W = projection.Weight, Bias = linear ? null : projection.Bias, Out = result });
         return result;
     }
 }

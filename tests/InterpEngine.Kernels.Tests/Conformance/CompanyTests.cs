@@ -56,6 +56,53 @@ public sealed class CompanyTests
         }
     }
 
+    /// <summary>Groups of rows with a weight each have the bits of a product for each.</summary>
+    [Theory]
+    [MemberData(nameof(DeviceNames))]
+    public void Products_of_groups(string device)
+    {
+        using var run = new OpRun(Devices.All[device].Value, 7);
+        foreach (ElementType type in (ElementType[])[ElementType.F32, ElementType.BF16, ElementType.I8])
+        {
+            Groups(run, type, 33, 20, [0, 3, 3, 20, 21, 21]);
+        }
+    }
+
+    /// <summary>Judges products of groups.</summary>
+    internal static void Groups(OpRun run, ElementType type, int inner, int columns, int[] starts)
+    {
+        int groups = starts.Length - 1, rows = starts[^1];
+        Matrix x = run.Matrix(run.Values(rows * inner), rows, inner, Layout.Odd), multiply = run.Matrix(run.Values(rows * columns), rows, columns, Layout.Odd);
+        Weight[] weights = [.. Enumerable.Range(0, groups).Select(_ => run.Weight(run.Values(inner * columns), inner, columns, type))];
+        Tensor[] biases = [.. Enumerable.Range(0, groups).Select(_ => run.Tensor(run.Values(columns), columns))];
+        using Tensor together = run.Device.Allocate(ElementType.F32, rows, columns), apart = run.Device.Allocate(ElementType.F32, rows, columns);
+        foreach (bool plain in (bool[])[true, false])
+        {
+            var op = new GroupedMatMul
+            {
+                X = x,
+                W = weights,
+                Starts = starts,
+                Bias = plain ? null : biases,
+                Activation = plain ? Activation.None : Activation.Silu,
+                Multiply = plain ? default(Matrix?) : multiply,
+                Out = together,
+            };
+            run.Device.Run(op);
+            for (int group = 0; group < groups; group++)
+            {
+                if (starts[group + 1] > starts[group])
+                {
+                    run.Device.Run((op with { Out = apart }).Of(group));
+                }
+            }
+
+            Assert.Equal(apart.ToArray<float>(), together.ToArray<float>());
+        }
+
+        Assert.Throws<ArgumentException>(() => run.Device.Run(new GroupedMatMul { X = x, W = weights, Starts = starts.AsMemory(1), Out = together }));
+    }
+
     /// <summary>A cache that goes on where the device alone knows: the same bits as with a number that the host gives.</summary>
     [Theory]
     [MemberData(nameof(DeviceNames))]

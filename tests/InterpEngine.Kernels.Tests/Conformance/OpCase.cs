@@ -4,9 +4,8 @@ namespace InterpEngine.Kernels.Tests.Conformance;
 /// <param name="name">Op, shapes and options: <c>MatMul / 17x33x65 bias gelu</c>.</param>
 /// <param name="body">Makes the inputs, runs the op and says what its outputs should be.</param>
 /// <param name="ownSums">Whether each instruction set may have bits of its own.</param>
-/// <param name="hostOnly">Whether GPUs have no such op.</param>
 /// <param name="work">Multiply-adds, if many: the simulator is spared the largest cases.</param>
-internal sealed class OpCase(string name, Action<OpRun> body, bool ownSums = false, bool hostOnly = false, long work = 0)
+internal sealed class OpCase(string name, Action<OpRun> body, bool ownSums = false, long work = 0)
 {
     private readonly Lock _lock = new();
     private IReadOnlyList<Output>? _reference;
@@ -14,8 +13,6 @@ internal sealed class OpCase(string name, Action<OpRun> body, bool ownSums = fal
     public string Name => name;
 
     public bool OwnSums => ownSums;
-
-    public bool HostOnly => hostOnly;
 
     public bool IsLarge => work > 1 << 19;
 

@@ -29,6 +29,9 @@ public sealed class TensorAttentionTests(TensorCores device) : IClassFixture<Ten
         new(1, 12, 30, 2, 2, 32, 32, Causal: false),
         new(1, 12, 30, 2, 2, 32, 32, Causal: false, Window: 4),
         new(2, 12, 70, 3, 3, 32, 32, Cap: 2, Slopes: true, Sinks: true, Padding: 3),
+        new(1, 130, 150, 1, 1, 16, 16, Padding: 3), // more than one tile of rows, whole tiles of keys before the diagonal
+        new(1, 130, 200, 1, 1, 16, 16, Window: 66),
+        new(1, 10, 70, 2, 1, 128, 128, Cap: 3),
     ];
 
     public static IEnumerable<TheoryDataRow<int>> Shapes() =>

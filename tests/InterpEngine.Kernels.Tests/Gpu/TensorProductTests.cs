@@ -40,6 +40,16 @@ public sealed class TensorProductTests(TensorCores device) : IClassFixture<Tenso
         Assert.Equal(together[..columns], Product(run, odd with { Rows = 1 }, weight, 1, columns));
     }
 
+    [Theory]
+    [InlineData(ElementType.BF16, new[] { 0, 1, 1, 19, 36 })]
+    [InlineData(ElementType.F32, new[] { 0, 5, 22 })]
+    [InlineData(ElementType.BF16, new[] { 0, 130, 131 })]
+    public void Products_of_groups_have_the_bits_of_each(ElementType type, int[] starts)
+    {
+        using var run = new OpRun(device.Gpu, 9);
+        CompanyTests.Groups(run, type, 40, 9, starts);
+    }
+
     [Fact]
     public void What_follows_the_sum_moves_no_bit()
     {

@@ -11,18 +11,16 @@ namespace InterpEngine.Tests.Dictionaries;
 /// </summary>
 public sealed class GoldenTrainingTests
 {
-    private static readonly string[] s_devices = ["reference", "cpu"];
-
     public static IEnumerable<TheoryDataRow<string, string>> CasesAndDevices() =>
         from name in Goldens.Cases("sae-training")
-        from device in s_devices
+        from device in TestDevices.Names
         select new TheoryDataRow<string, string>(name, device) { TestDisplayName = $"{name} / {device}" };
 
     [Theory]
     [MemberData(nameof(CasesAndDevices))]
     public void Twenty_steps_are_the_librarys(string name, string deviceName)
     {
-        using Device device = deviceName == "cpu" ? Device.Cpu(2) : Device.Reference();
+        using Device device = TestDevices.Open(deviceName);
         using var golden = new GoldenCase("sae-training", name);
         var reference = new GoldenTrainer(golden);
         using var trainer = new DictionaryTrainer(reference.Config, reference.Parameters("init"), reference.Options, device);

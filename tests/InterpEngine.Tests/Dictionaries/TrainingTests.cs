@@ -159,13 +159,6 @@ public sealed class TrainingTests
         Assert.Throws<InvalidFileException>(() => ((IActivationSource)source).Next(1));
     }
 
-    [Fact]
-    public void A_gpu_is_refused_by_name()
-    {
-        using var device = new Kernels.Gpu.GpuDevice(Kernels.Gpu.SimulatedPlatform.Create());
-        Assert.Throws<DictionaryException>(() => new DictionaryTrainer(s_config, Initialization.Random(s_config, 1), s_options, device));
-    }
-
     /// <summary>Dictionaries of the named runs, trained together on what Tales computes.</summary>
     private sealed class Run : IDisposable
     {

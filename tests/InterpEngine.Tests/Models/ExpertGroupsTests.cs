@@ -11,9 +11,9 @@ public sealed class ExpertGroupsTests
         var groups = new ExpertGroups([2, 0, 3, 2, 0, -1], k: 2, experts: 5);
         Assert.Equal([0, 2, 0, 1, 1], groups.Rows);
         Assert.Equal([2, 0, 4, 3, 1, -1], groups.Places);
-        Assert.Equal([(0, 2), (2, 0), (2, 2), (4, 1), (5, 0)], Enumerable.Range(0, 5).Select(groups.Of));
+        Assert.Equal([0, 2, 2, 4, 5, 5], groups.Starts.ToArray());
     }
 
     [Fact]
-    public void No_rows_make_empty_groups() => Assert.Equal((0, 0), new ExpertGroups([], k: 2, experts: 3).Of(2));
+    public void No_rows_make_empty_groups() => Assert.Equal([0, 0, 0, 0], new ExpertGroups([], k: 2, experts: 3).Starts.ToArray());
 }

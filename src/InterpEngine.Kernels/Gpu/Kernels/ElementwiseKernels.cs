@@ -17,6 +17,8 @@ internal static class ElementwiseKernels
     /// <summary>One group for each row and as many columns as its threads make, rows first. The result is fp32 or BF16.</summary>
     [Kernel(256, typeof(Sum), typeof(AtOnce))]
     [Kernel(256, typeof(Sum), typeof(OneByOne))]
+    [Kernel(256, typeof(Difference), typeof(AtOnce))]
+    [Kernel(256, typeof(Difference), typeof(OneByOne))]
     [Kernel(256, typeof(Product), typeof(AtOnce))]
     [Kernel(256, typeof(Product), typeof(OneByOne))]
     [Kernel(256, typeof(SoftCap), typeof(AtOnce))]
@@ -148,6 +150,11 @@ internal static class ElementwiseKernels
     public readonly struct Sum : IElementFunction
     {
         public Four At(Four x, Four y, float p, float q) => Four.Sum(x, y);
+    }
+
+    public readonly struct Difference : IElementFunction
+    {
+        public Four At(Four x, Four y, float p, float q) => new() { A = x.A - y.A, B = x.B - y.B, C = x.C - y.C, D = x.D - y.D };
     }
 
     public readonly struct Product : IElementFunction

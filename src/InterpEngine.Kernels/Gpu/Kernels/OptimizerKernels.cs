@@ -40,6 +40,25 @@ internal static class OptimizerKernels
         }
     }
 
+    /// <summary>One group for each row and as many of its elements as there are threads, rows first.</summary>
+    [Kernel(256)]
+    public static void Sign(
+        ArrayView<float> p, long pStride, ArrayView<float> gradient, long gradientStride, ArrayView<float> fast, long fastStride, int columns,
+        int blocks, float rate, float momentum, float share)
+    {
+        long row = Grid.IdxX / blocks;
+        int c = Grid.IdxX % blocks * Group.DimX + Group.IdxX;
+        if (c < columns)
+        {
+            float y = p[row * pStride + c], z = fast[row * fastStride + c], g = gradient[row * gradientStride + c];
+            float x = Ptx.Fma(1 - 1 / momentum, z - y, y);
+            z -= g > 0 ? rate : g < 0 ? -rate : 0;
+            x = Ptx.Fma(share, z - x, x);
+            fast[row * fastStride + c] = z;
+            p[row * pStride + c] = Ptx.Fma(1 - momentum, z - x, x);
+        }
+    }
+
     [Kernel(256)]
     public static void Project(
         ArrayView<float> p, long pStride, ArrayView<float> g, long gStride, int columns, int projects, float divideEpsilon,

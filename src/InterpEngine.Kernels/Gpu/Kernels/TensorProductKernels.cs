@@ -21,6 +21,9 @@ internal static class TensorProductKernels
 
     public const int BlockBytes = 64, SegmentBlocks = 8;
 
+    /// <summary>What <see cref="Grouped"/>'s table has of a tile.</summary>
+    public const int TableRow = 0, TableEnd = 1, TableWeight = 2, TableBias = 3, TableLength = 4;
+
     private const int Threads = 256;
     private const int BlockChunks = 4; // of 16 bytes
     private const int SideChunks = TileSide * BlockChunks, StageChunks = 2 * SideChunks;
@@ -41,26 +44,65 @@ internal static class TensorProductKernels
         ArrayView<float> output, ArrayView<ushort> narrow, long outputStride)
         where TFormat : struct, ITensorFormat
     {
+        int firstRow = Grid.IdxX % tilesDown * TileSide, firstColumn = Grid.IdxX / tilesDown * TileSide;
+        Make<TFormat>(
+            x, firstRow / TensorRowKernels.Rows, w, wStride, firstRow, rows, innerBytes, firstColumn, columns, bias, activation, multiply,
+            multiplyStride, residual, residualStride, pre, preStride, delta, deltaStride, output, narrow, outputStride);
+    }
+
+    /// <summary>
+    /// The same for groups of rows with a weight each. The table has four numbers for every tile: its first row, the end of its group's rows, and
+    /// where in memory its weight begins, in chunks, and its bias, in floats, or −1. Tile t has the laid rows from the 8·t-th sixteen on.
+    /// </summary>
+    [Kernel(Threads, typeof(BF16Tensor), Groups = 1)]
+    [Kernel(Threads, typeof(TF32Tensor), Groups = 1)]
+    public static void Grouped<TFormat>(
+        ArrayView<Bits4> x, ArrayView<Bits4> memory, long wStride, ArrayView<long> table, int tilesDown, int innerBytes, int columns,
+        ArrayView<float> biases, int activation, ArrayView<float> multiply, long multiplyStride, ArrayView<float> output, long outputStride)
+        where TFormat : struct, ITensorFormat
+    {
+        int tile = Grid.IdxX % tilesDown, firstColumn = Grid.IdxX / tilesDown * TileSide;
+        long w = table[tile * TableLength + TableWeight], bias = table[tile * TableLength + TableBias];
+        ArrayView<float> ownBias = default;
+        if (bias >= 0)
+        {
+            ownBias = biases.SubView(bias, columns);
+        }
+
+        Make<TFormat>(
+            x, tile * (TileSide / TensorRowKernels.Rows), memory.SubView(w, (columns - 1) * wStride + (innerBytes + 15) / 16), wStride,
+            (int)table[tile * TableLength + TableRow], (int)table[tile * TableLength + TableEnd], innerBytes, firstColumn, columns, ownBias,
+            activation, multiply, multiplyStride, default, 0, default, 0, default, 0, output, default, outputStride);
+    }
+
+    /// <summary>A tile: rows [firstRow, rows), whose laid sixteens begin at <paramref name="firstTile"/>.</summary>
+    private static void Make<TFormat>(
+        ArrayView<Bits4> x, int firstTile, ArrayView<Bits4> w, long wStride, int firstRow, int rows, int innerBytes, int firstColumn, int columns,
+        ArrayView<float> bias, int activation, ArrayView<float> multiply, long multiplyStride, ArrayView<float> residual,
+        long residualStride, ArrayView<float> pre, long preStride, ArrayView<float> delta, long deltaStride,
+        ArrayView<float> output, ArrayView<ushort> narrow, long outputStride)
+        where TFormat : struct, ITensorFormat
+    {
         TFormat format = default;
         ArrayView<Bits4> shared = SharedMemory.Allocate<Bits4>(Stages * StageChunks);
         int thread = Group.IdxX, lane = thread & 31, warp = thread >> 5;
-        int firstRow = Grid.IdxX % tilesDown * TileSide, firstColumn = Grid.IdxX / tilesDown * TileSide;
-        int blocks = (innerBytes + BlockBytes - 1) / BlockBytes, rowTiles = (rows + TensorRowKernels.Rows - 1) / TensorRowKernels.Rows;
+        int blocks = (innerBytes + BlockBytes - 1) / BlockBytes;
+        int rowTiles = firstTile + (rows - firstRow + TensorRowKernels.Rows - 1) / TensorRowKernels.Rows;
 
         // A lane's chunks: of its warp's 64 rows, and of its 32 columns.
         int left = (warp & 1) * (SideChunks / 2) + lane, right = SideChunks + (warp >> 1) * (32 * BlockChunks) + lane;
         Block32 sum0 = default, sum1 = default, sum2 = default, sum3 = default;
         Block32 total0 = default, total1 = default, total2 = default, total3 = default;
-        Begin(shared, 0, x, w, wStride, firstRow / TensorRowKernels.Rows, rowTiles, firstColumn, columns, innerBytes, 0, blocks);
-        Begin(shared, 1, x, w, wStride, firstRow / TensorRowKernels.Rows, rowTiles, firstColumn, columns, innerBytes, 1, blocks);
+        Begin(shared, 0, x, w, wStride, firstTile, rowTiles, firstColumn, columns, innerBytes, 0, blocks);
+        Begin(shared, 1, x, w, wStride, firstTile, rowTiles, firstColumn, columns, innerBytes, 1, blocks);
         int stage = 0;
         for (int block = 0; block < blocks; block++)
         {
             Ptx.CpAsyncWaitAllButOne();
             Group.Barrier(); // the block is there for all, and all are done with the one before, whose place is filled next
             Begin(
-                shared, stage == 0 ? Stages - 1 : stage - 1, x, w, wStride, firstRow / TensorRowKernels.Rows, rowTiles, firstColumn,
-                columns, innerBytes, block + 2, blocks);
+                shared, stage == 0 ? Stages - 1 : stage - 1, x, w, wStride, firstTile, rowTiles, firstColumn, columns, innerBytes,
+                block + 2, blocks);
             int a = stage * StageChunks + left, b = stage * StageChunks + right;
             Bits4 w0 = shared[b], w1 = shared[b + 32], w2 = shared[b + 64], w3 = shared[b + 96];
             sum0 = Block32.Multiply(format, sum0, shared[a], shared[a + 32], w0, w1, w2, w3);

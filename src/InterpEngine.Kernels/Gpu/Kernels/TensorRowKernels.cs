@@ -42,22 +42,45 @@ internal static class TensorRowKernels
         {
             int lane = (int)(i & 31);
             long tile = i / 32 / blocks, row = tile * Rows + (lane >> 2), chunk = (i / 32 - tile * blocks) * 4 + (lane & 3);
-            Bits4 low = default, high = default;
-            if (row < rows && chunk < chunks)
-            {
-                low = x[row * xStride + chunk];
-            }
-
-            if (row + 8 < rows && chunk < chunks)
-            {
-                high = x[(row + 8) * xStride + chunk];
-            }
-
-            Both<Bits4> operand = Operand(low, high);
-            long to = i / 32 * TileChunks + lane;
-            laid[to] = operand.First;
-            laid[to + 32] = operand.Last;
+            Lay(x, xStride, row, rows, chunk, chunks, laid, i / 32 * TileChunks + lane);
         }
+    }
+
+    /// <summary>The same for tiles of <see cref="TensorProductKernels.Grouped"/>: of each as many sixteens as it has rows.</summary>
+    [Kernel(256)]
+    public static void LayGroups(ArrayView<Bits4> x, long xStride, ArrayView<long> table, int chunks, int blocks, long count, ArrayView<Bits4> laid)
+    {
+        long i = (long)Grid.IdxX * Group.DimX + Group.IdxX;
+        if (i < count)
+        {
+            int lane = (int)(i & 31), side = TensorProductKernels.TileSide / Rows;
+            long tile = i / 32 / blocks, entry = tile / side * TensorProductKernels.TableLength, chunk = (i / 32 - tile * blocks) * 4 + (lane & 3);
+            long first = table[entry + TensorProductKernels.TableRow] + tile % side * Rows, end = table[entry + TensorProductKernels.TableEnd];
+            long row = first + (lane >> 2);
+            if (first < end)
+            {
+                Lay(x, xStride, row, end, chunk, chunks, laid, i / 32 * TileChunks + lane);
+            }
+        }
+    }
+
+    private static void Lay(
+        ArrayView<Bits4> x, long xStride, long row, long rows, long chunk, int chunks, ArrayView<Bits4> laid, long to)
+    {
+        Bits4 low = default, high = default;
+        if (row < rows && chunk < chunks)
+        {
+            low = x[row * xStride + chunk];
+        }
+
+        if (row + 8 < rows && chunk < chunks)
+        {
+            high = x[(row + 8) * xStride + chunk];
+        }
+
+        Both<Bits4> operand = Operand(low, high);
+        laid[to] = operand.First;
+        laid[to + 32] = operand.Last;
     }
 
     /// <summary>The registers of two instructions' A from a lane's chunks of rows g and g + 8.</summary>

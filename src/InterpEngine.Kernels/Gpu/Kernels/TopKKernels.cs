@@ -1,18 +1,10 @@
 using ILGPU;
-using ILGPU.Algorithms;
-using ILGPU.Algorithms.ScanReduceOperations;
 
 namespace InterpEngine.Kernels.Gpu.Kernels;
 
-/// <summary>
-/// The k largest of each row by radix selection: three rounds of counting find the k-th largest and how many of its equals belong;
-/// each thread then collects from columns of its own, in order, so that the lower index wins without any race.
-/// </summary>
+/// <summary>The k largest of each row, the largest first.</summary>
 internal static class TopKKernels
 {
-    // 32 bits in three rounds of 11, 11 and 10: the first has the exponent and two bits more, so that the numbers of a row, which
-    // are close to each other, are counted in different places.
-    private const int Bits = 11, Bins = 1 << Bits;
     private const int MostThreads = 256;
 
     /// <summary>
@@ -32,74 +24,33 @@ internal static class TopKKernels
         ArrayView<float> x, long stride, int allColumns, int parts, int k, ArrayView<int> names, ArrayView<float> values,
         ArrayView<int> indices, ArrayView<int> chosen)
     {
-        ArrayView<int> counts = SharedMemory.Allocate<int>(Bins), found = SharedMemory.Allocate<int>(2);
+        ArrayView<int> counts = SharedMemory.Allocate<int>(RadixSelect.Bins), found = SharedMemory.Allocate<int>(RadixSelect.Found);
         int first = First(Grid.IdxX % parts, parts, allColumns), columns = First(Grid.IdxX % parts + 1, parts, allColumns) - first;
         long row = Grid.IdxX / parts * stride + first, to = (long)Grid.IdxX * k;
-        int thread = Group.IdxX, threads = Group.DimX, wanted = k;
-        uint prefix = 0, mask = 0;
-        for (int shift = 32 - Bits; shift > -Bits; shift -= Bits)
+        var keys = new RowKeys { X = x, Row = row };
+        Cut cut = RadixSelect.Find(keys, columns, k, counts, found);
+        var share = Share.Of(columns);
+        Above above = Above.Count(keys, share, cut).Before();
+        int ahead = k - cut.Ties;
+        for (int i = share.Start; i < share.End; i++)
         {
-            int down = IntrinsicMath.Max(shift, 0);
-            for (int bin = thread; bin < Bins; bin += threads)
+            uint key = keys.At(i);
+            Above before = above;
+            if (above.Add(key, cut) && key > cut.Key)
             {
-                counts[bin] = 0;
+                chosen[to + before.Larger] = i;
             }
-
-            Group.Barrier();
-            for (int i = thread; i < columns; i += threads)
+            else if (key == cut.Key && before.Equal < cut.Ties)
             {
-                uint key = Elementary.Order(x[row + i]);
-                if ((key & mask) == prefix)
-                {
-                    Atomic.Add(ref counts[(int)(key >> down & (Bins - 1))], 1);
-                }
-            }
-
-            Group.Barrier();
-            Find(counts, wanted, found);
-            Group.Barrier();
-            prefix |= (uint)found[0] << down;
-            mask |= (uint)(Bins - 1) << down;
-            wanted = found[1];
-            Group.Barrier();
-        }
-
-        // Each thread's own columns, and how many before them are above the k-th largest or equal to it.
-        int share = (columns + threads - 1) / threads;
-        int start = IntrinsicMath.Min(columns, thread * share), end = IntrinsicMath.Min(columns, start + share);
-        int larger = 0, same = 0;
-        for (int i = start; i < end; i++)
-        {
-            uint key = Elementary.Order(x[row + i]);
-            larger += key > prefix ? 1 : 0;
-            same += key == prefix ? 1 : 0;
-        }
-
-        int ahead = k - wanted, next = Before(larger), nextEqual = Before(same);
-        for (int i = start; i < end; i++)
-        {
-            uint key = Elementary.Order(x[row + i]);
-            if (key > prefix)
-            {
-                chosen[to + next] = i;
-                next++;
-            }
-            else if (key == prefix)
-            {
-                if (nextEqual < wanted)
-                {
-                    values[to + ahead + nextEqual] = x[row + i];
-                    indices[to + ahead + nextEqual] = Name(names, row, first, i);
-                }
-
-                nextEqual++;
+                values[to + ahead + before.Equal] = x[row + i];
+                indices[to + ahead + before.Equal] = Name(names, row, first, i);
             }
         }
 
         Group.Barrier();
 
         // The equal ones are in place; those above go where as many are larger, or as large and further to the left.
-        for (int i = thread; i < ahead; i += threads)
+        for (int i = Group.IdxX; i < ahead; i += Group.DimX)
         {
             int column = chosen[to + i], rank = 0;
             uint key = Elementary.Order(x[row + column]);
@@ -139,36 +90,12 @@ internal static class TopKKernels
 
     private static int First(int part, int parts, int columns) => (int)((long)part * columns / parts);
 
-    /// <summary>The bin of the wanted-th largest, and how many of that bin are wanted.</summary>
-    private static void Find(ArrayView<int> counts, int wanted, ArrayView<int> found)
+    private struct RowKeys : IKeys
     {
-        // Thread t has the t-th highest of the group's shares of the bins.
-        int share = Bins / Group.DimX, top = Bins - 1 - Group.IdxX * share, own = 0;
-        for (int i = 0; i < share; i++)
-        {
-            own += counts[top - i];
-        }
+        public ArrayView<float> X;
+        public long Row;
 
-        int left = wanted - Before(own);
-        if (left > 0 && left <= own)
-        {
-            int bin = top;
-            while (counts[bin] < left)
-            {
-                left -= counts[bin];
-                bin--;
-            }
-
-            found[0] = bin;
-            found[1] = left;
-        }
-    }
-
-    /// <summary>The sum of what the threads before this one have.</summary>
-    private static int Before(int own)
-    {
-        Group.Barrier(); // two scans in a row share their memory
-        return GroupExtensions.ExclusiveScan<int, AddInt32>(own);
+        public readonly uint At(int i) => Elementary.Order(X[Row + i]);
     }
 
     private static int Name(ArrayView<int> names, long row, int first, int column) =>

@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 using InterpEngine.Hooks;
 using InterpEngine.Kernels;
 using InterpEngine.Models;
@@ -41,31 +42,31 @@ public sealed record ActivationEvaluation
     /// <exception cref="DictionaryException">There is no batch, or it does not fit.</exception>
     public static ActivationEvaluation Evaluate(SparseDictionary dictionary, IEnumerable<Tensor> batches, bool normalize = false)
     {
-        ArgumentNullException.ThrowIfNull(dictionary);
         ArgumentNullException.ThrowIfNull(batches);
-        var use = new FeatureUse(dictionary.Config.Features);
-        var all = new List<ReconstructionSums>();
+        var evaluator = new ActivationEvaluator(dictionary, normalize);
         foreach (Tensor batch in batches)
         {
-            using Tensor x = Splice.Scaled(batch, normalize ? NormFactor(batch) : 1);
-            using Encoding encoding = dictionary.Encode(x);
-            using Tensor reconstruction = dictionary.Decode(encoding);
-            all.Add(new ReconstructionSums(x.ToArray<float>(), encoding.Features, reconstruction.ToArray<float>()));
-            use.Add(encoding.Features, encoding.Features.Rows);
+            evaluator.Add(batch);
         }
 
-        return all.Count == 0 ? throw new DictionaryException("There are no activations to evaluate on.") : new ActivationEvaluation
-        {
-            L2Loss = all.Average(sums => sums.ErrorNorm / sums.Rows),
-            L1Loss = all.Average(sums => sums.ActiveSum / sums.Rows),
-            L0 = all.Average(sums => sums.Active / sums.Rows),
-            Cosine = all.Average(sums => sums.Cosine / sums.Rows),
-            NormRatio = all.Average(sums => sums.NormRatio / sums.Rows),
-            VarianceExplained = all.Average(sums => sums.VarianceExplained),
-            RelativeReconstructionBias = all.Average(sums => sums.ReconstructionSquare / sums.Product),
-            AliveShare = 1 - (double)use.Dead / dictionary.Config.Features,
-        };
+        return evaluator.Result();
     }
+
+    /// <summary>dictionary_learning's result, under its names.</summary>
+    public JsonObject ToJson() => new()
+    {
+        ["l2_loss"] = L2Loss,
+        ["l1_loss"] = L1Loss,
+        ["l0"] = L0,
+        ["cossim"] = Finite(Cosine),
+        ["l2_ratio"] = Finite(NormRatio),
+        ["frac_variance_explained"] = Finite(VarianceExplained),
+        ["relative_reconstruction_bias"] = Finite(RelativeReconstructionBias),
+        ["frac_alive"] = AliveShare,
+    };
+
+    /// <summary>JSON has no NaN and no infinity.</summary>
+    private static JsonValue? Finite(double value) => double.IsFinite(value) ? JsonValue.Create(value) : null;
 
     /// <summary>√d over the mean norm of the rows.</summary>
     internal static float NormFactor(Tensor x)
@@ -74,6 +75,58 @@ public sealed record ActivationEvaluation
         float[] norms = DictionaryParameters.RowNorms(x.ToArray<float>(), checked((int)x.Shape.Rows));
         return (float)(Math.Sqrt(d) / norms.Average(norm => (double)norm));
     }
+}
+
+/// <summary>Evaluates a dictionary on activations, batch by batch: <see cref="ActivationEvaluation"/>.</summary>
+public sealed class ActivationEvaluator
+{
+    private readonly SparseDictionary _dictionary;
+    private readonly bool _normalize;
+    private readonly List<ReconstructionSums> _sums = [];
+
+    /// <param name="dictionary">An SAE.</param>
+    /// <param name="normalize">Whether each batch is scaled to a mean norm of √d first.</param>
+    /// <exception cref="DictionaryException">It is a transcoder, which does not reconstruct what it reads.</exception>
+    public ActivationEvaluator(SparseDictionary dictionary, bool normalize = false)
+    {
+        ArgumentNullException.ThrowIfNull(dictionary);
+        if (dictionary.Config.IsTranscoder)
+        {
+            throw new DictionaryException("A transcoder does not reconstruct what it reads, so that activations alone do not judge it.");
+        }
+
+        (_dictionary, _normalize, Use) = (dictionary, normalize, new FeatureUse(dictionary.Config.Features));
+    }
+
+    /// <summary>How often each feature was active.</summary>
+    public FeatureUse Use { get; }
+
+    /// <summary>Evaluates on a batch [.., d] on the dictionary's device. It stays the caller's.</summary>
+    /// <exception cref="DictionaryException">It does not fit.</exception>
+    public void Add(Tensor batch)
+    {
+        ArgumentNullException.ThrowIfNull(batch);
+        using Tensor x = Splice.Scaled(batch, _normalize ? ActivationEvaluation.NormFactor(batch) : 1);
+        using Encoding encoding = _dictionary.Encode(x);
+        using Tensor reconstruction = _dictionary.Decode(encoding);
+        _sums.Add(new ReconstructionSums(x.ToArray<float>(), encoding.Features, reconstruction.ToArray<float>()));
+        Use.Add(encoding.Features, encoding.Features.Rows);
+    }
+
+    /// <summary>The means over the batches.</summary>
+    /// <exception cref="DictionaryException">There was none.</exception>
+    public ActivationEvaluation Result() => _sums.Count == 0 ? throw new DictionaryException("There are no activations to evaluate on.")
+        : new()
+        {
+            L2Loss = _sums.Average(sums => sums.ErrorNorm / sums.Rows),
+            L1Loss = _sums.Average(sums => sums.ActiveSum / sums.Rows),
+            L0 = _sums.Average(sums => sums.Active / sums.Rows),
+            Cosine = _sums.Average(sums => sums.Cosine / sums.Rows),
+            NormRatio = _sums.Average(sums => sums.NormRatio / sums.Rows),
+            VarianceExplained = _sums.Average(sums => sums.VarianceExplained),
+            RelativeReconstructionBias = _sums.Average(sums => sums.ReconstructionSquare / sums.Product),
+            AliveShare = 1 - (double)Use.Dead / _dictionary.Config.Features,
+        };
 }
 
 /// <summary>What a dictionary in the middle of a model costs, as dictionary_learning measures it: replaced at every position.</summary>

@@ -10,8 +10,11 @@ public sealed record EvaluationOptions
     /// <summary>Tokens that do not count and whose activations are never replaced: special ones, usually.</summary>
     public IReadOnlySet<int> IgnoredTokens { get; init; } = new HashSet<int>();
 
-    /// <summary>The point to evaluate at; null for the one that the dictionary was trained on.</summary>
+    /// <summary>The point that the dictionary reads; null for what its files say.</summary>
     public string? Point { get; init; }
+
+    /// <summary>The point that it reconstructs, a transcoder's output; null for what its files say.</summary>
+    public string? Target { get; init; }
 
     /// <summary>The dictionary sees activations times this, and its output is divided by it.</summary>
     public float InputScale { get; init; } = 1;
@@ -19,14 +22,14 @@ public sealed record EvaluationOptions
 
 /// <summary>
 /// Evaluates a dictionary on texts, batch by batch: three runs of the model each, as it is, with the reconstruction in it, and with zeros
-/// (there also at ignored tokens, as SAELens has it).
+/// (there also at ignored tokens, as SAELens has it). What a transcoder is compared with is what stands where it writes.
 /// </summary>
 public sealed class DictionaryEvaluator
 {
     private readonly Model _model;
     private readonly SparseDictionary _dictionary;
     private readonly EvaluationOptions _options;
-    private readonly string _point;
+    private readonly string _reads, _writes;
     private readonly List<ReconstructionSums> _sums = [];
     private readonly FeatureUse _use;
     private (double Sae, double Ablated, long Tokens) _divergence;
@@ -34,21 +37,21 @@ public sealed class DictionaryEvaluator
     private long _tokens;
 
     /// <param name="model">The model that it was trained on.</param>
-    /// <param name="dictionary">On the model's device; an SAE, which writes what it reads.</param>
+    /// <param name="dictionary">On the model's device.</param>
     /// <param name="options">What counts.</param>
-    /// <exception cref="DictionaryException">It is a transcoder, or says nowhere which point it reads.</exception>
+    /// <exception cref="DictionaryException">It is a crosscoder, does not fit, or its files do not say where it belongs.</exception>
     public DictionaryEvaluator(Model model, SparseDictionary dictionary, EvaluationOptions? options = null)
     {
-        ArgumentNullException.ThrowIfNull(model);
-        ArgumentNullException.ThrowIfNull(dictionary);
         (_model, _dictionary, _options) = (model, dictionary, options ?? new EvaluationOptions());
-        if (dictionary.Config.IsTranscoder || dictionary.Config.InputWidth != dictionary.Config.OutputWidth)
+        var site = new DictionarySite(model, dictionary, _options.Point, _options.Target);
+        if (dictionary.Config.Layers > 1)
         {
-            throw new DictionaryException("Only a dictionary that reconstructs what it reads can be evaluated, no transcoder.");
+            throw new DictionaryException("A crosscoder reads several points at once, and cannot be put in the place of one.");
         }
 
-        _point = _options.Point ?? dictionary.Config.HookName
-            ?? throw new DictionaryException("The dictionary's files do not say which hook point it reads.", "Name the point.");
+        _reads = site.Name;
+        _writes = site.Writes?.Name
+            ?? throw new DictionaryException("The transcoder's files do not say which hook point it writes.", "Name its target.");
         _use = new FeatureUse(dictionary.Config.Features);
     }
 
@@ -137,14 +140,17 @@ public sealed class DictionaryEvaluator
         ArgumentNullException.ThrowIfNull(tokens);
         bool[] counted = [.. Enumerable.Range(0, tokens.Batch * tokens.Length).Select(i => Counts(tokens, i))];
         bool[] untouched = [.. counted.Select(counts => !counts)];
-        using RunResult clean = _model.Run(tokens, new RunOptions { Capture = _point }, cancellation);
-        Tensor x = clean.Cache[_point];
-        var splice = new Splice(_dictionary) { ReadsAt = _point, WritesAt = _point, InputScale = _options.InputScale, Untouched = untouched };
+        using RunResult clean = _model.Run(tokens, new RunOptions { Capture = HookSelection.Create(_reads, _writes) }, cancellation);
+        Tensor x = clean.Cache[_reads], y = clean.Cache[_writes];
+        var splice = new Splice(
+            _dictionary)
+        { ReadsAt = _reads, WritesAt = _writes, InputScale = _options.InputScale, Untouched = untouched };
         using RunResult spliced = _model.Run(tokens, [splice], null, cancellation);
-        using RunResult ablated = _model.Run(tokens, new RunOptions { Hooks = [new Hook(_point, (_, value) => Zeros(value))] }, cancellation);
-        (SparseRows features, float[] reconstruction) = splice.Reconstruct(x);
+        using RunResult ablated = _model.Run(
+            tokens, new RunOptions { Hooks = [new Hook(_writes, (_, value) => Zeros(value))] }, cancellation);
+        (SparseRows features, float[] reconstruction) = splice.Reconstruct(x, y);
         return new EvaluatedBatch(
-            counted, x.ToArray<float>(), features, reconstruction, new PredictionShift(clean.Logits!, tokens, null),
+            counted, y.ToArray<float>(), features, reconstruction, new PredictionShift(clean.Logits!, tokens, null),
             new PredictionShift(spliced.Logits!, tokens, clean.Logits), new PredictionShift(ablated.Logits!, tokens, clean.Logits));
     }
 
@@ -167,7 +173,7 @@ public sealed class DictionaryEvaluator
 
 /// <summary>One batch of an evaluation.</summary>
 /// <param name="Counted">[tokens]: which count.</param>
-/// <param name="X">[rows, d]: the activations.</param>
+/// <param name="X">[rows, d]: the activations; of a transcoder those that it reconstructs.</param>
 /// <param name="Features">[rows, features].</param>
 /// <param name="Reconstruction">[rows, d]: in the scale of x, at ignored tokens too.</param>
 /// <param name="Clean">The model's own predictions.</param>

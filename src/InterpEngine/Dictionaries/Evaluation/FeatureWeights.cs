@@ -5,8 +5,8 @@ namespace InterpEngine.Dictionaries;
 /// <summary>What can be told of features without any text.</summary>
 public static class FeatureWeights
 {
-    /// <summary>Rows of the decoder that are compared with all others at a time.</summary>
-    private const int RowsAtOnce = 1024;
+    /// <summary>Cosines held at a time.</summary>
+    private const int CosinesAtOnce = 1 << 24;
 
     /// <summary>[features]: the length of what each reads.</summary>
     public static float[] EncoderNorms(DictionaryParameters parameters)
@@ -58,7 +58,7 @@ public static class FeatureWeights
 
         using Weight all = Directions.Pack(device, rows, d, features);
         using Tensor directions = device.Upload<float>(rows, features, d);
-        return [.. Directions.Top(directions, all, k, RowsAtOnce).Select((top, self) =>
+        return [.. Directions.Top(directions, all, k, Math.Clamp(CosinesAtOnce / features, 1, 1024)).Select((top, self) =>
             top.Columns.Zip(top.Products).Where(other => other.First != self).Take(count).ToArray())];
     }
 }

@@ -41,14 +41,49 @@ public static class DictionaryFile
             : [Read(path)];
     }
 
-    /// <summary>Writes a dictionary as SAELens does, so that SAELens loads it. Files appear whole or not at all.</summary>
+    /// <summary>
+    /// Writes a dictionary as SAELens does, so that SAELens loads it; what SAELens has not and sparsify has, as sparsify does. Files appear
+    /// whole or not at all.
+    /// </summary>
     /// <param name="folder">Where; made if it is not there.</param>
     /// <param name="config">What it is.</param>
     /// <param name="parameters">Its weights.</param>
-    /// <exception cref="DictionaryException">SAELens has no such dictionaries.</exception>
+    /// <exception cref="DictionaryException">Neither has such dictionaries.</exception>
     /// <exception cref="FileWriteException">The disk refused.</exception>
-    public static void Write(string folder, DictionaryConfig config, DictionaryParameters parameters) =>
-        SaeLensWriter.Write(folder, config, parameters);
+    public static void Write(string folder, DictionaryConfig config, DictionaryParameters parameters)
+    {
+        ArgumentNullException.ThrowIfNull(folder);
+        ArgumentNullException.ThrowIfNull(config);
+        ArgumentNullException.ThrowIfNull(parameters);
+        bool sparsify = SparsifyFormat.Alone(config, parameters);
+        string other = Path.Combine(folder, sparsify ? SaeLensFormat.WeightsName : SparsifyFormat.WeightsName);
+        if (File.Exists(other))
+        {
+            throw new DictionaryException($"{other} holds the weights of another dictionary, in another format.", "Choose another folder.");
+        }
+
+        if (sparsify)
+        {
+            MakeFolder(folder);
+            SparsifyFormat.Write(folder, config, parameters);
+        }
+        else
+        {
+            SaeLensWriter.Write(folder, config, parameters);
+        }
+    }
+
+    internal static void MakeFolder(string folder)
+    {
+        try
+        {
+            Directory.CreateDirectory(folder);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
+        {
+            throw new FileWriteException(folder, $"could not be made ({e.Message})", "Check that the folder above it may be written.", e);
+        }
+    }
 
     private static (DictionaryConfig Config, DictionaryParameters Parameters) ReadAutoEncoder(string path)
     {

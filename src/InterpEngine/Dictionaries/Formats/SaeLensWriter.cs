@@ -1,5 +1,4 @@
 using System.Buffers;
-using System.Runtime.InteropServices;
 using System.Text.Json;
 using InterpEngine.Formats;
 
@@ -13,9 +12,6 @@ internal static class SaeLensWriter
 
     public static void Write(string folder, DictionaryConfig config, DictionaryParameters parameters)
     {
-        ArgumentNullException.ThrowIfNull(folder);
-        ArgumentNullException.ThrowIfNull(config);
-        ArgumentNullException.ThrowIfNull(parameters);
         if (config.Rule.Kind == ActivationKind.BatchTopK && parameters.Threshold is not null)
         {
             // What a batch chose in training, a threshold chooses at inference.
@@ -24,15 +20,7 @@ internal static class SaeLensWriter
         }
 
         string architecture = Architecture(config, parameters);
-        try
-        {
-            Directory.CreateDirectory(folder);
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
-        {
-            throw new FileWriteException(folder, $"could not be made ({e.Message})", "Check that the folder above it may be written.", e);
-        }
-
+        DictionaryFile.MakeFolder(folder);
         WriteWeights(Path.Combine(folder, SaeLensFormat.WeightsName), config, parameters);
         AtomicFile.WriteAllBytes(Path.Combine(folder, SaeLensFormat.ConfigName), Config(config, architecture));
     }
@@ -94,10 +82,7 @@ internal static class SaeLensWriter
             path, tensors.Select(tensor => new SafetensorsDeclaration(tensor.Name, SafetensorsType.F32, tensor.Shape)));
         foreach ((string name, float[] values, _) in tensors)
         {
-            for (int at = 0; at < values.Length || at == 0; at += 1 << 24)
-            {
-                writer.Write(name, MemoryMarshal.AsBytes(values.AsSpan(at, Math.Min(1 << 24, values.Length - at))));
-            }
+            StoredWeights.Write(writer, name, values);
         }
 
         writer.Complete();

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using InterpEngine.Formats;
 
 namespace InterpEngine.Dictionaries.Formats;
@@ -63,6 +64,16 @@ internal sealed class StoredWeights : IDisposable
 
     /// <summary>A matrix stored as [columns, rows], turned round.</summary>
     public float[] ReadTransposed(string name, int rows, int columns) => Transpose(Read(name, columns, rows), columns, rows);
+
+    /// <summary>Writes a tensor, in pieces: its bytes may be too many for one span.</summary>
+    public static void Write(SafetensorsWriter writer, string name, float[] values)
+    {
+        const int piece = 1 << 24;
+        for (int at = 0; at < values.Length || at == 0; at += piece)
+        {
+            writer.Write(name, MemoryMarshal.AsBytes(values.AsSpan(at, Math.Min(piece, values.Length - at))));
+        }
+    }
 
     /// <summary>Chosen rows of a safetensors tensor [rows, …], read alone: the rest stays on disk.</summary>
     public unsafe float[] ReadRows(string name, ReadOnlySpan<int> rows, params ReadOnlySpan<int> shape)

@@ -75,11 +75,13 @@ internal sealed class Batch : IDisposable
         }
 
         int width = rows.Shape.Columns;
-        Span<float> values = HostSpan.Of<float>(rows);
-        for (int row = 0; row < Rows; row++)
+        HostMemory.Edit<float>(rows, values =>
         {
-            DictionaryTrainer.Scale(values.Slice(row * width, width), _outputScales[row]);
-        }
+            for (int row = 0; row < Rows; row++)
+            {
+                DictionaryTrainer.Scale(values.Slice(row * width, width), _outputScales[row]);
+            }
+        });
     }
 
     /// <summary>A new [n, width], freed with the batch.</summary>
@@ -112,7 +114,7 @@ internal sealed class Batch : IDisposable
     private static double Sum(Tensor values)
     {
         double sum = 0;
-        foreach (float value in HostSpan.Of<float>(values))
+        foreach (float value in HostMemory.Read<float>(values))
         {
             sum += value;
         }

@@ -265,19 +265,17 @@ public sealed partial class DictionaryTrainer
         int d = Config.InputWidth, output = Config.OutputWidth;
         using Weight x = _device.CreateWeight(batch.Rows, d);
         _device.Pack(x, new WeightBlock(batch.Input.Address, ElementType.F32, batch.Rows, d, d, 1));
-        float[] turned = Formats.StoredWeights.Transpose(HostSpan.Of<float>(gradient).ToArray(), batch.Rows, output);
+        float[] turned = Formats.StoredWeights.Transpose(gradient.ToArray<float>(), batch.Rows, output);
         using Tensor rows = _device.Upload<float>(turned, output, batch.Rows);
         _device.Run(new MatMul { X = rows, W = x, Scale = (float)factor, Out = _skip.Gradient });
     }
 
     private void BackwardToEncoder(Batch batch, Entries entries, TrainedMatrix? bias)
     {
-        using Tensor sums = entries.BackwardToEncoder(_encoder!, batch.Input, Offset);
-        Span<float> values = HostSpan.Of<float>(sums);
-        Span<float> added = bias is null ? [] : bias.Gradients;
-        for (int f = 0; f < added.Length; f++)
+        float[] sums = entries.BackwardToEncoder(_encoder!, batch.Input, Offset);
+        for (int f = 0; f < sums.Length && bias is not null; f++)
         {
-            added[f] += values[f];
+            bias.Gradients[f] += sums[f];
         }
 
         if (!Config.CentersInput)
@@ -285,25 +283,10 @@ public sealed partial class DictionaryTrainer
             return;
         }
 
-        // The bias that was subtracted: −Σ over rows of ∂loss/∂s = −Σ over features of the sums times the encoder's rows, of those that are not 0.
-        using Tensor pointers = _device.Allocate(ElementType.I32, 2), indices = _device.Allocate(ElementType.I32, values.Length);
-        Span<int> features = HostSpan.Of<int>(indices);
-        int count = 0;
-        for (int f = 0; f < values.Length; f++)
-        {
-            (features[count], values[count]) = (f, values[f]);
-            count += values[count] != 0 ? 1 : 0;
-        }
-
-        (HostSpan.Of<int>(pointers)[0], HostSpan.Of<int>(pointers)[1]) = (0, count);
-        _device.Run(new SparseProduct
-        {
-            S = new SparseRows(values.Length, pointers, indices, sums),
-            Scale = -1,
-            M = _encoder!.Value,
-            Accumulate = true,
-            Out = _decoderBias.Gradient,
-        });
+        // The bias that was subtracted: −Σ over rows of ∂loss/∂s = −Σ over features of the sums times the encoder's rows.
+        int[] nonzero = [.. Enumerable.Range(0, sums.Length).Where(f => sums[f] != 0)];
+        using SparseRows row = SparseRowsEditing.Upload(_device, sums.Length, [0, nonzero.Length], nonzero, [.. nonzero.Select(f => sums[f])]);
+        _device.Run(new SparseProduct { S = row, Scale = -1, M = _encoder!.Value, Accumulate = true, Out = _decoderBias.Gradient });
     }
 
     /// <summary>The decoder's bias is a part of every row that is decoded.</summary>
@@ -311,7 +294,8 @@ public sealed partial class DictionaryTrainer
     {
         using Tensor sums = _device.Allocate(ElementType.F32, _decoderBias.Columns);
         _device.Run(new ColumnStatistics { X = gradient, Sums = sums });
-        Span<float> bias = _decoderBias.Gradients, added = HostSpan.Of<float>(sums);
+        ReadOnlySpan<float> added = HostMemory.Read<float>(sums);
+        Span<float> bias = _decoderBias.Gradients;
         for (int i = 0; i < bias.Length; i++)
         {
             bias[i] += (float)(factor * added[i]);

@@ -20,7 +20,7 @@ public sealed partial class DictionaryTrainer
             for (int level = 0; level < errors.Length; level++)
             {
                 double weight = LevelWeight(level);
-                batch.Reconstruction += weight * DifferentiateNorm(batch, HostSpan.Of<float>(errors[level]), weight);
+                HostMemory.Edit<float>(errors[level], e => batch.Reconstruction += weight * DifferentiateNorm(batch, e, weight));
             }
         }
 
@@ -37,7 +37,7 @@ public sealed partial class DictionaryTrainer
             batch.Reconstruction += weight * (isLast ? batch.SquaredError : Batch.SquaresOf(errors[level])) / divisor;
             if (weight != 1)
             {
-                Scale(HostSpan.Of<float>(errors[level]), weight);
+                _device.Run(new Map { Kind = MapKind.Scale, X = errors[level], Parameter = (float)weight, Out = errors[level] });
             }
         }
 
@@ -113,7 +113,7 @@ public sealed partial class DictionaryTrainer
         using Tensor estimate = _device.Allocate(ElementType.F32, batch.Rows, Config.OutputWidth); // ê − r, r = −e
         if (batch.ScalesOutput)
         {
-            HostSpan.Of<float>(estimate).Clear();
+            HostMemory.Edit<float>(estimate, values => values.Clear());
             entries.DecodeOnto(_decoder, estimate);
             batch.ScaleOutput(estimate);
             _device.Run(new Add { A = estimate, B = error, Out = estimate });

@@ -14,7 +14,7 @@ public sealed partial class DictionaryTrainer
         _decoder.Gradients.Clear();
         _decoder.IsFresh = false;
         Span<float> bias = _decoderBias.Gradients, gradient = _decoder.Gradients;
-        ReadOnlySpan<float> decoder = _decoder.Values, target = HostSpan.Of<float>(batch.Target), input = HostSpan.Of<float>(batch.Input);
+        ReadOnlySpan<float> decoder = _decoder.Values, target = HostMemory.Read<float>(batch.Target), input = HostMemory.Read<float>(batch.Input);
         var active = new List<int>();
         double[] g = new double[d], lambda = new double[d], residual = new double[d];
         for (int row = 0; row < batch.Rows; row++)

@@ -30,9 +30,11 @@ public sealed partial class DictionaryTrainer
         using var batch = new Batch(this, x, target);
         int[] rows = Draw(_random, ErrorsOf(batch), rule.Rule == ResamplingRule.Anthropic ? 2 : 0.5, dead.Length);
         double norm = MeanNorm(_encoder, dead) * rule.EncoderScale;
+        ReadOnlySpan<float> inputs = HostMemory.Read<float>(batch.Input), targets = HostMemory.Read<float>(batch.Target);
+        int d = Config.InputWidth, output = Config.OutputWidth;
         for (int i = 0; i < rows.Length; i++)
         {
-            ReadOnlySpan<float> read = RowOf(batch.Input, rows[i]), written = RowOf(batch.Target, rows[i]);
+            ReadOnlySpan<float> read = inputs.Slice(rows[i] * d, d), written = targets.Slice(rows[i] * output, output);
             Restart(_encoder, dead[i], read, rule.Rule == ResamplingRule.Anthropic ? norm / Norm(read) : norm);
             Restart(_decoder, dead[i], written, 1 / Norm(written));
             foreach (TrainedMatrix vector in new[] { _encoderBias, _gateBias }.OfType<TrainedMatrix>())
@@ -84,6 +86,4 @@ public sealed partial class DictionaryTrainer
     }
 
     private static double Norm(ReadOnlySpan<float> row) => Math.Sqrt(SumOfSquares(row));
-
-    private static ReadOnlySpan<float> RowOf(Tensor rows, int row) => HostSpan.Of<float>(rows).Slice(row * rows.Shape.Columns, rows.Shape.Columns);
 }

@@ -36,7 +36,7 @@ public sealed partial class DictionaryTrainer
                 DivideEpsilon = _options.Projection switch { Projection.Exact => 0, Projection.Approximate => ApproximateEpsilon, _ => -1 },
                 Squares = sums,
             });
-            foreach (float square in HostSpan.Of<float>(sums))
+            foreach (float square in HostMemory.Read<float>(sums))
             {
                 squares += square;
             }

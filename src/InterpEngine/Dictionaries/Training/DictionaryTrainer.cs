@@ -38,14 +38,13 @@ public sealed partial class DictionaryTrainer : IDisposable
     /// <param name="parameters">Where it starts; see <see cref="Initialization"/>.</param>
     /// <param name="options">How it is trained.</param>
     /// <param name="device">Where.</param>
-    /// <exception cref="DictionaryException">The device cannot train, or settings do not belong together.</exception>
+    /// <exception cref="DictionaryException">Settings do not belong together.</exception>
     public DictionaryTrainer(DictionaryConfig config, DictionaryParameters parameters, TrainingOptions options, Device device)
     {
         ArgumentNullException.ThrowIfNull(config);
         ArgumentNullException.ThrowIfNull(parameters);
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(device);
-        HostSpan.Require(device);
         SparseDictionary.Check(config, parameters);
         (Config, _options, _device, InputMean, InputScale) = (config, options, device, parameters.InputMean, parameters.InputScale);
         int d = config.InputWidth, features = config.Features, output = config.OutputWidth;
@@ -215,7 +214,7 @@ public sealed partial class DictionaryTrainer : IDisposable
     private void BeginRun(Batch batch)
     {
         int width = Config.OutputWidth;
-        ReadOnlySpan<float> y = HostSpan.Of<float>(batch.Target);
+        ReadOnlySpan<float> y = HostMemory.Read<float>(batch.Target);
         if (_options.Start == Start.GeometricMedian)
         {
             GeometricMedian.Of(y, width, Config.Layers).CopyTo(_decoderBias.Values);
@@ -225,7 +224,7 @@ public sealed partial class DictionaryTrainer : IDisposable
             ColumnMeans(y, width).CopyTo(_decoderBias.Values);
             if (Config.IsTranscoder)
             {
-                float[] mean = ColumnMeans(HostSpan.Of<float>(batch.Input), Config.InputWidth);
+                float[] mean = ColumnMeans(HostMemory.Read<float>(batch.Input), Config.InputWidth);
                 for (int f = 0; f < Config.Features; f++)
                 {
                     ReadOnlySpan<float> row = _encoder!.Values.Slice(f * Config.InputWidth, Config.InputWidth);

@@ -8,58 +8,67 @@ namespace InterpEngine.Dictionaries.Training;
 internal sealed class Entries : IDisposable
 {
     private readonly Device _device;
-    private Tensor _h, _preGradients;
+    private readonly SparseRows _rows;
+    private readonly Mirrored<int> _pointers, _features;
+    private readonly Mirrored<float> _values, _valueGradients;
+    private readonly List<IDisposable> _owned = [];
+    private Mirrored<float> _h, _preGradients;
     private SparseRows? _transposed;
     private Tensor? _order;
 
     /// <summary>Takes sparse rows, whose values are pre-activations; the decoder's coefficients are the same until <see cref="SplitValues"/>.</summary>
     public Entries(Device device, SparseRows rows)
     {
-        (_device, Rows) = (device, rows);
-        Count = HostSpan.Of<int>(rows.RowPointers)[^1];
-        ValueGradientTensor = device.Allocate(ElementType.F32, rows.Capacity);
-        (_h, _preGradients) = (rows.Values.Share(), ValueGradientTensor.Share());
+        (_device, _rows, _pointers, _features) = (device, rows, new(rows.RowPointers), new(rows.Indices));
+        Count = Pointers[^1];
+        (_h, _preGradients) = (_values, _valueGradients) = (new(rows.Values), New(rows.Capacity));
     }
 
-    public SparseRows Rows { get; }
+    /// <summary>For the device's ops.</summary>
+    public SparseRows Rows
+    {
+        get
+        {
+            _ = _values.Tensor;
+            return _rows;
+        }
+    }
 
     public int Count { get; }
 
-    public ReadOnlySpan<int> Pointers => HostSpan.Of<int>(Rows.RowPointers);
+    public ReadOnlySpan<int> Pointers => _pointers.Elements;
 
-    public ReadOnlySpan<int> Features => HostSpan.Of<int>(Rows.Indices)[..Count];
+    public ReadOnlySpan<int> Features => _features.Elements[..Count];
 
     /// <summary>Pre-activations.</summary>
-    public ReadOnlySpan<float> H => HostSpan.Of<float>(_h)[..Count];
+    public ReadOnlySpan<float> H => _h.Elements[..Count];
 
     /// <summary>What the decoder's rows are multiplied by.</summary>
-    public Span<float> Values => HostSpan.Of<float>(Rows.Values)[..Count];
+    public Span<float> Values => _values.Edited[..Count];
 
     /// <summary>The loss's gradient by <see cref="Values"/>, set by <see cref="Backward"/>.</summary>
-    public Span<float> ValueGradients => HostSpan.Of<float>(ValueGradientTensor)[..Count];
+    public Span<float> ValueGradients => _valueGradients.Edited[..Count];
 
     /// <summary>The loss's gradient by <see cref="H"/>: the same until <see cref="SplitGradients"/>.</summary>
-    public Span<float> PreGradients => HostSpan.Of<float>(_preGradients)[..Count];
-
-    public Tensor ValueGradientTensor { get; }
+    public Span<float> PreGradients => _preGradients.Edited[..Count];
 
     /// <summary>Gives values a memory of their own beside the pre-activations'.</summary>
     public void SplitValues()
     {
-        _h.Dispose();
-        _h = _device.Upload<float>(Values, Count);
+        Tensor values = _device.Upload<float>(Values, Count);
+        _owned.Add(values);
+        _h = new(values);
     }
 
     /// <summary>Gives the gradients by pre-activations a memory of their own, zeros at first.</summary>
     public void SplitGradients()
     {
-        _preGradients.Dispose();
-        _preGradients = _device.Allocate(ElementType.F32, Rows.Capacity);
+        _preGradients = New(_rows.Capacity);
         PreGradients.Clear();
     }
 
     /// <summary>The same entries with other decoder coefficients.</summary>
-    public Entries With(ReadOnlySpan<float> values) => new(_device, SparseRowsEditing.Upload(_device, Rows.Columns, Pointers, Features, values));
+    public Entries With(ReadOnlySpan<float> values) => new(_device, SparseRowsEditing.Upload(_device, _rows.Columns, Pointers, Features, values));
 
     /// <summary>The entries whose features lie in [from, to), for each of some levels; the last level ends the features.</summary>
     public IReadOnlyList<Entries> Split(IReadOnlyList<int> ends)
@@ -68,10 +77,10 @@ internal sealed class Entries : IDisposable
         int begin = 0;
         foreach (int end in ends)
         {
-            int[] pointers = new int[Rows.Rows + 1];
+            int[] pointers = new int[_rows.Rows + 1];
             var features = new List<int>();
             var values = new List<float>();
-            for (int row = 0; row < Rows.Rows; row++)
+            for (int row = 0; row < _rows.Rows; row++)
             {
                 for (int e = Pointers[row]; e < Pointers[row + 1]; e++)
                 {
@@ -85,7 +94,7 @@ internal sealed class Entries : IDisposable
                 pointers[row + 1] = features.Count;
             }
 
-            parts.Add(new Entries(_device, SparseRowsEditing.Upload(_device, Rows.Columns, pointers, features.ToArray(), values.ToArray())));
+            parts.Add(new Entries(_device, SparseRowsEditing.Upload(_device, _rows.Columns, pointers, features.ToArray(), values.ToArray())));
             begin = end;
         }
 
@@ -109,7 +118,7 @@ internal sealed class Entries : IDisposable
         Bias = bias.Value,
         Target = target,
         Out = error,
-        Dots = dots ? ValueGradientTensor : null,
+        Dots = dots ? _valueGradients.Tensor : null,
     });
 
     /// <summary>Given that the loss's gradient by what was decoded is so many times an output: adds that by the decoder, and sets that by the
@@ -118,28 +127,27 @@ internal sealed class Entries : IDisposable
     {
         if (trainsDecoder)
         {
-            AddProduct(Rows.Values, factor, output, null, decoder);
+            AddProduct(_values.Tensor, factor, output, null, decoder);
         }
 
         if (!hasDots)
         {
-            _device.Run(new SparseDots { X = output, S = Rows, M = decoder.Value, Out = ValueGradientTensor });
+            _device.Run(new SparseDots { X = output, S = Rows, M = decoder.Value, Out = _valueGradients.Tensor });
         }
 
         DictionaryTrainer.Scale(ValueGradients, factor);
     }
 
-    /// <summary>Adds the gradient by the encoder, given <see cref="PreGradients"/>, and returns each feature's sum of them, [features].</summary>
+    /// <summary>Adds the gradient by the encoder, given <see cref="PreGradients"/>, and returns each feature's sum of them.</summary>
     /// <param name="encoder">The parameter.</param>
     /// <param name="input">[n, input].</param>
     /// <param name="offset">[input]: what was subtracted from it, or null.</param>
-    public Tensor BackwardToEncoder(TrainedMatrix encoder, Tensor input, Tensor? offset)
+    public float[] BackwardToEncoder(TrainedMatrix encoder, Tensor input, Tensor? offset)
     {
-        AddProduct(_preGradients, 1, input, offset, encoder);
-        ReadOnlySpan<int> pointers = HostSpan.Of<int>(_transposed!.RowPointers), order = HostSpan.Of<int>(_order!);
+        AddProduct(_preGradients.Tensor, 1, input, offset, encoder);
+        ReadOnlySpan<int> pointers = HostMemory.Read<int>(_transposed!.RowPointers), order = HostMemory.Read<int>(_order!);
         ReadOnlySpan<float> gradients = PreGradients;
-        Tensor result = _device.Allocate(ElementType.F32, Rows.Columns);
-        Span<float> sums = HostSpan.Of<float>(result);
+        var sums = new float[_rows.Columns];
         for (int f = 0; f < sums.Length; f++)
         {
             double sum = 0;
@@ -151,18 +159,23 @@ internal sealed class Entries : IDisposable
             sums[f] = (float)sum;
         }
 
-        return result;
+        return sums;
     }
 
     public void Dispose()
     {
-        Rows.Dispose();
-        ValueGradientTensor.Dispose();
-        _h.Dispose();
-        _preGradients.Dispose();
+        _rows.Dispose();
+        _owned.ForEach(owned => owned.Dispose());
         _transposed?.RowPointers.Dispose();
         _transposed?.Indices.Dispose();
         _order?.Dispose();
+    }
+
+    private Mirrored<float> New(int count)
+    {
+        Tensor tensor = _device.Allocate(ElementType.F32, count);
+        _owned.Add(tensor);
+        return new(tensor);
     }
 
     /// <summary>parameter gradient += factor·Sᵀ·(M − offset), S having the given values.</summary>
@@ -170,16 +183,16 @@ internal sealed class Entries : IDisposable
     {
         if (_transposed is null)
         {
-            Tensor pointers = _device.Allocate(ElementType.I32, Rows.Columns + 1);
-            Tensor indices = _device.Allocate(ElementType.I32, Rows.Capacity);
-            _order = _device.Allocate(ElementType.I32, Rows.Capacity);
+            Tensor pointers = _device.Allocate(ElementType.I32, _rows.Columns + 1);
+            Tensor indices = _device.Allocate(ElementType.I32, _rows.Capacity);
+            _order = _device.Allocate(ElementType.I32, _rows.Capacity);
             _device.Run(new SparseTranspose { S = Rows, RowPointers = pointers, Indices = indices, Order = _order });
-            _transposed = new SparseRows(Rows.Rows, pointers, indices, Rows.Values);
+            _transposed = new SparseRows(_rows.Rows, pointers, indices, _rows.Values);
         }
 
         _device.Run(new SparseProduct
         {
-            S = new SparseRows(Rows.Rows, _transposed.RowPointers, _transposed.Indices, values),
+            S = new SparseRows(_rows.Rows, _transposed.RowPointers, _transposed.Indices, values),
             Order = _order,
             Scale = (float)factor,
             M = m,

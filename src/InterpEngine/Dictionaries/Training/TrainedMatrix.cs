@@ -2,16 +2,18 @@ using InterpEngine.Kernels;
 
 namespace InterpEngine.Dictionaries.Training;
 
-/// <summary>A parameter in training: its values, its gradient, and what the optimiser remembers of it. All lie in host memory.</summary>
+/// <summary>A parameter in training: its values, its gradient, and what the optimiser remembers of it. Host and device both work on them.</summary>
 internal sealed class TrainedMatrix : IDisposable
 {
     private readonly Tensor[] _tensors;
+    private readonly Mirrored<float>[] _mirrored;
 
     public TrainedMatrix(string name, float[] values, int rows, int columns, Device device)
     {
         (Name, Rows, Columns) = (name, rows, columns);
         _tensors = [.. Enumerable.Range(0, 4).Select(_ => device.Allocate(ElementType.F32, rows, columns))];
-        values.CopyTo(Values);
+        _mirrored = [.. _tensors.Select(tensor => new Mirrored<float>(tensor))];
+        _tensors[0].CopyFrom<float>(values);
         Gradients.Clear();
         First.Clear();
         Second.Clear();
@@ -23,25 +25,25 @@ internal sealed class TrainedMatrix : IDisposable
 
     public int Columns { get; }
 
-    public Tensor Value => _tensors[0];
+    public Tensor Value => _mirrored[0].Tensor;
 
-    public Tensor Gradient => _tensors[1];
+    public Tensor Gradient => _mirrored[1].Tensor;
 
     /// <summary>Adam's mean of gradients, or the schedule-free optimiser's fast iterate.</summary>
-    public Tensor M => _tensors[2];
+    public Tensor M => _mirrored[2].Tensor;
 
     /// <summary>Adam's mean of squares.</summary>
-    public Tensor V => _tensors[3];
+    public Tensor V => _mirrored[3].Tensor;
 
-    public Span<float> Values => HostSpan.Of<float>(Value);
+    public Span<float> Values => _mirrored[0].Edited;
 
     public Span<float> Row(int row) => Values.Slice(row * Columns, Columns);
 
-    public Span<float> Gradients => HostSpan.Of<float>(Gradient);
+    public Span<float> Gradients => _mirrored[1].Edited;
 
-    public Span<float> First => HostSpan.Of<float>(M);
+    public Span<float> First => _mirrored[2].Edited;
 
-    public Span<float> Second => HostSpan.Of<float>(V);
+    public Span<float> Second => _mirrored[3].Edited;
 
     /// <summary>Whether the gradient of this step is still to be begun: sums replace what the last step left.</summary>
     public bool IsFresh { get; set; } = true;
@@ -51,21 +53,6 @@ internal sealed class TrainedMatrix : IDisposable
         foreach (Tensor tensor in _tensors)
         {
             tensor.Dispose();
-        }
-    }
-}
-
-/// <summary>The elements of tensors that lie in host memory.</summary>
-internal static unsafe class HostSpan
-{
-    public static Span<T> Of<T>(Tensor tensor) where T : unmanaged => new((void*)tensor.Address, checked((int)tensor.Shape.Count));
-
-    /// <exception cref="DictionaryException">The device's memory is not the host's.</exception>
-    public static void Require(Device device)
-    {
-        if (device is not HostDevice)
-        {
-            throw new DictionaryException($"Dictionaries cannot be trained on {device.Name} yet.", "Train on a CPU device: Device.Cpu().");
         }
     }
 }

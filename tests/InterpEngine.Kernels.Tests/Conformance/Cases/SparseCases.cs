@@ -79,7 +79,7 @@ internal static class SparseCases
                 K = k,
                 Out = result,
             });
-        }, hostOnly: true);
+        });
     }
 
     private static float[] Turned(float[] w, int inner, int columns) =>
@@ -178,7 +178,7 @@ internal static class SparseCases
                 Accumulate = true,
                 Out = sum,
             });
-        }, hostOnly: true);
+        });
 
     private static OpCase Optimizer(string size, int rows, int columns) =>
         new($"Optimizer / {size}", run =>
@@ -277,7 +277,7 @@ internal static class SparseCases
                 return Moved(i, Average(i, (Approx)x[i] + ((Approx)1 - (Approx)1 / 0.95f) * ((Approx)z[i] - x[i])));
             });
             run.Device.Run(in step);
-        }, hostOnly: true);
+        });
 
     private static float[] Small(OpRun run, int count) => [.. run.Integers(count, 5).Select(i => i - 2f)];
 }

@@ -1,5 +1,4 @@
 using System.Globalization;
-using System.Runtime.InteropServices;
 using InterpEngine.Formats;
 
 namespace InterpEngine.Dictionaries.Training;
@@ -69,8 +68,7 @@ public sealed class CheckpointReader
     internal unsafe void CopyTo(string name, Kernels.Tensor to)
     {
         SafetensorsEntry entry = Entry(name, SafetensorsType.F32, [to.Shape[0], to.Shape[1]]);
-        Span<float> values = HostSpan.Of<float>(to);
-        new ReadOnlySpan<byte>(entry.Pointer, checked(values.Length * sizeof(float))).CopyTo(MemoryMarshal.AsBytes(values));
+        to.CopyFrom(new ReadOnlySpan<float>(entry.Pointer, checked((int)to.Shape.Count)));
     }
 
     /// <summary>The error of a file that is not this run's.</summary>

@@ -60,7 +60,7 @@ public sealed class CheckpointWriter
     internal void Add(string name, Kernels.Tensor values)
     {
         var tensor = new SafetensorsDeclaration(_scope + name, SafetensorsType.F32, [.. values.Shape.Axes.ToArray().Select(axis => (long)axis)]);
-        _tensors.Add((tensor, writer => Write(writer, tensor.Name, (ReadOnlySpan<float>)HostSpan.Of<float>(values))));
+        _tensors.Add((tensor, writer => Write(writer, tensor.Name, HostMemory.Read<float>(values))));
     }
 
     /// <summary>Writes the file: whole and synced, or not at all.</summary>

@@ -376,8 +376,10 @@ ik_status sparse_encode(ik_context& context, const ik_sparse_encode_args& a) {
   }
   cut shares(a, context.pool.threads());
   // Where the rounded product leaves too many candidates, it is made as it is.
-  if (pays(context, a) && encoder{context, a, shares, true}.run() == IK_OK) return IK_OK;
-  return encoder{context, a, shares, false}.run();
+  ik_status status = pays(context, a) ? encoder{context, a, shares, true}.run() : IK_OUT_OF_MEMORY;
+  if (status != IK_OK) status = encoder{context, a, shares, false}.run();
+  rest_call_scratch();
+  return status;
 }
 
 }  // namespace ik::IK_TARGET

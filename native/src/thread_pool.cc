@@ -8,6 +8,7 @@
 #if defined(__linux__)
 #include <pthread.h>
 #include <sched.h>
+#include <sys/mman.h>
 #endif
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
@@ -125,6 +126,15 @@ class scratch {
     return data_;
   }
 
+  void rest() {
+#if defined(__linux__)
+    constexpr uintptr_t page = 4096;
+    uintptr_t begin = (reinterpret_cast<uintptr_t>(data_) + page - 1) / page * page;
+    uintptr_t end = (reinterpret_cast<uintptr_t>(data_) + floats_ * sizeof(float)) / page * page;
+    if (end >= begin + (1 << 20)) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+#endif
+  }
+
  private:
   float* data_ = nullptr;
   int64_t floats_ = 0;
@@ -137,10 +147,14 @@ float* thread_scratch(int64_t floats) {
   return memory.grow(floats);
 }
 
-float* call_scratch(int64_t floats) {
+static scratch& memory_of_call() {
   static thread_local scratch memory;
-  return memory.grow(floats);
+  return memory;
 }
+
+float* call_scratch(int64_t floats) { return memory_of_call().grow(floats); }
+
+void rest_call_scratch() { memory_of_call().rest(); }
 
 float* product_scratch(int64_t floats) {
   static thread_local scratch memory;

@@ -53,6 +53,10 @@ float* thread_scratch(int64_t floats);
 // The same for the length of a whole op, whose tasks may use thread_scratch.
 float* call_scratch(int64_t floats);
 
+// Hands the pages of call_scratch, if they are many, back to the system until it is used again: between two encodings of a dictionary's
+// training others need memory.
+void rest_call_scratch();
+
 // The same for a product, which ops that have call_scratch of their own call.
 float* product_scratch(int64_t floats);
 

@@ -82,6 +82,21 @@ public sealed class Arena
         }
     }
 
+    /// <summary>A buffer that goes back to the device when it is returned, and is not kept for others.</summary>
+    internal MemoryBlock RentOnce(long bytes)
+    {
+        Pool? outer = s_ofThread;
+        s_ofThread = new Pool(this) { IsClosed = true };
+        try
+        {
+            return Rent(bytes);
+        }
+        finally
+        {
+            s_ofThread = outer;
+        }
+    }
+
     /// <summary>Gives a pool's unused buffers back now and the others as soon as they are returned.</summary>
     internal void Close(Pool pool)
     {

@@ -63,6 +63,10 @@ public abstract partial class Device : IDisposable
         return new(Arena.Rent(checked(shape.Count * type.Size())), 0, type, shape);
     }
 
+    /// <summary>A tensor whose elements are not set, and whose memory is given back when it is disposed, where that costs little, instead of being
+    /// kept for the next one: for what is large and needed now and then.</summary>
+    public virtual Tensor AllocateOnce(ElementType type, params ReadOnlySpan<int> axes) => Allocate(type, axes);
+
     /// <summary>A tensor with a copy of the given elements.</summary>
     /// <typeparam name="T">The .NET counterpart of the element type.</typeparam>
     public Tensor Upload<T>(ReadOnlySpan<T> elements, params ReadOnlySpan<int> axes) where T : unmanaged

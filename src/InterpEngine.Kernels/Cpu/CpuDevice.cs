@@ -6,7 +6,7 @@ namespace InterpEngine.Kernels.Cpu;
 public sealed unsafe partial class CpuDevice : HostDevice
 {
     private const int MaximumThreads = 1024;
-    private const long LargeBuffer = 8 << 20;
+    private const long LargeBuffer = 4 << 20;
     private readonly ContextHandle _context;
 
     /// <summary>Starts the device's threads.</summary>
@@ -103,6 +103,14 @@ public sealed unsafe partial class CpuDevice : HostDevice
             Type = (int)block.Type,
         };
         Finish(NativeMethods.ik_pack(_context, &args), nameof(Pack), in weight);
+    }
+
+    /// <inheritdoc/>
+    public override Tensor AllocateOnce(ElementType type, params ReadOnlySpan<int> axes)
+    {
+        var shape = new Shape(axes);
+        long bytes = checked(shape.Count * type.Size());
+        return bytes < LargeBuffer ? Allocate(type, axes) : new(Arena.RentOnce(bytes), 0, type, shape);
     }
 
     /// <summary>Large buffers come in large pages: what gathers rows from them would wait for the TLB otherwise.</summary>

@@ -22,6 +22,23 @@ public sealed class ArenaTests
     }
 
     [Fact]
+    public void What_is_needed_once_is_given_back()
+    {
+        Assert.SkipUnless(Kernels.Cpu.CpuDevice.IsAvailable, "needs the native kernels");
+        using Device device = Device.Cpu(1);
+        Tensor large = device.AllocateOnce(ElementType.F32, 1 << 21), small = device.AllocateOnce(ElementType.F32, 10);
+        Assert.True(device.Arena.ReservedBytes >= large.Bytes + small.Bytes);
+        using (Tensor shared = large.Share())
+        {
+            large.Dispose();
+            Assert.True(device.Arena.LiveBytes >= shared.Bytes);
+        }
+
+        small.Dispose();
+        Assert.Equal((0, Arena.SizeClass(40)), (device.Arena.LiveBytes, device.Arena.ReservedBytes));
+    }
+
+    [Fact]
     public void Buffers_are_recycled()
     {
         using Device device = Device.Reference();

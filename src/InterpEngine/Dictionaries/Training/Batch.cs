@@ -85,7 +85,7 @@ internal sealed class Batch : IDisposable
     }
 
     /// <summary>A new [n, width], freed with the batch.</summary>
-    public Tensor New(int width) => Own(_device.Allocate(ElementType.F32, Rows, width));
+    public Tensor New(int width) => Own(_device.AllocateOnce(ElementType.F32, Rows, width));
 
     public T Own<T>(T disposable) where T : IDisposable
     {

@@ -88,7 +88,7 @@ internal sealed class TrainedDictionary : IDisposable
         }
 
         DictionaryConfig config = recipe.Config;
-        DictionaryParameters parameters = Initialization.Random(config, settings.Int("seed"), recipe.DecoderNorm);
+        DictionaryParameters parameters = Initialization.Random(config, settings.Int("seed"), recipe.DecoderNorm, settings.Bool("skip"));
         parameters.Threshold?.AsSpan().Fill((float)recipe.Threshold);
         if (recipe.DataShare > 0 && data.Rows.Length > 0)
         {
@@ -96,15 +96,7 @@ internal sealed class TrainedDictionary : IDisposable
             DataInitialization.Blend(config, parameters, rows, data.Targets.Length > 0 ? data.Targets : rows, recipe.DataShare);
         }
 
-        return !settings.Bool("skip") ? parameters : new DictionaryParameters
-        {
-            Encoder = parameters.Encoder,
-            Decoder = parameters.Decoder,
-            EncoderBias = parameters.EncoderBias,
-            DecoderBias = parameters.DecoderBias,
-            Threshold = parameters.Threshold,
-            Skip = new float[config.InputWidth * config.OutputWidth],
-        };
+        return parameters;
     }
 
     /// <summary>Rows as the encoder reads them.</summary>

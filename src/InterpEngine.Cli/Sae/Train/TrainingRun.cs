@@ -96,14 +96,22 @@ internal sealed class TrainingRun : IDisposable
         _rows.Dispose();
     }
 
+    /// <summary>Trains until the steps are taken or the run is cancelled.</summary>
     private void Train(Action<int> shown, CancellationToken cancellation)
     {
-        int each = Math.Max(1, _steps / LogPoints), first = _training.StepCount, saved = first;
+        int each = Math.Max(1, _steps / LogPoints), first = _training.StepCount;
         long begin = Stopwatch.GetTimestamp();
-        while (_training.StepCount < _steps && !cancellation.IsCancellationRequested)
+        try
         {
-            IReadOnlyList<StepReport> reports = _training.Step();
-            int step = _training.StepCount;
+            _training.Run(_steps, _checkpoints > 0 ? _folder.Checkpoint : null, Math.Max(1, _checkpoints), Progress, cancellation);
+        }
+        catch (OperationCanceledException) when (cancellation.IsCancellationRequested)
+        {
+            // Said by the caller, when the panel is gone.
+        }
+
+        void Progress(int step, IReadOnlyList<StepReport> reports)
+        {
             double rows = (double)(step - first) * _batch; // of the run so far: harvests come in bursts
             foreach ((TrainedDictionary dictionary, StepReport report) in _dictionaries.Zip(reports))
             {
@@ -114,18 +122,7 @@ internal sealed class TrainingRun : IDisposable
                 }
             }
 
-            if (_checkpoints > 0 && (step % _checkpoints == 0 || step == _steps))
-            {
-                _training.Save(_folder.Checkpoint);
-                saved = step;
-            }
-
             shown(step);
-        }
-
-        if (_checkpoints > 0 && _training.StepCount > saved)
-        {
-            _training.Save(_folder.Checkpoint);
         }
     }
 

@@ -154,7 +154,7 @@ internal static class ElementwiseKernels
 
     public readonly struct Difference : IElementFunction
     {
-        public Four At(Four x, Four y, float p, float q) => new() { A = x.A - y.A, B = x.B - y.B, C = x.C - y.C, D = x.D - y.D };
+        public Four At(Four x, Four y, float p, float q) => Four.Difference(x, y);
     }
 
     public readonly struct Product : IElementFunction

@@ -26,6 +26,8 @@ internal struct Four
 
     public static Four Sum(Four a, Four b) => new() { A = a.A + b.A, B = a.B + b.B, C = a.C + b.C, D = a.D + b.D };
 
+    public static Four Difference(Four a, Four b) => new() { A = a.A - b.A, B = a.B - b.B, C = a.C - b.C, D = a.D - b.D };
+
     public static Four Product(Four a, Four b) => new() { A = a.A * b.A, B = a.B * b.B, C = a.C * b.C, D = a.D * b.D };
 
     public readonly Four Times(float factor) => new() { A = A * factor, B = B * factor, C = C * factor, D = D * factor };

@@ -252,12 +252,7 @@ internal static class SparseEncodeKernels
         int leading, ArrayView<int> faults)
     {
         long to = (long)Grid.IdxX * leading;
-        int direction = chosen.Length == 0 ? Grid.IdxX : TableKernels.Checked(chosen[Grid.IdxX], all, (int)IndexedOp.SparseEncode, faults);
-        if (chosen.Length != 0 && chosen[Grid.IdxX] < 0)
-        {
-            faults[0] = (int)IndexedOp.SparseEncode;
-        }
-
+        int direction = chosen.Length == 0 ? Grid.IdxX : TableKernels.Required(chosen[Grid.IdxX], all, (int)IndexedOp.SparseEncode, faults);
         for (int i = Group.IdxX; i < leading; i += Group.DimX)
         {
             float value = i < inner && direction >= 0 ? directions[direction * stride + i] : 0;

@@ -37,7 +37,7 @@ internal static class SparseKernels
 
         if (target.Length != 0)
         {
-            sum = Difference(sum, access.Load(target, row * targetStride + column, count));
+            sum = Four.Difference(sum, access.Load(target, row * targetStride + column, count));
         }
 
         if (offset.Length != 0)
@@ -65,10 +65,10 @@ internal static class SparseKernels
                 Four m2 = Load<TAccess>(m, rowsOf[e + 2], mStride, column, count), m3 = Load<TAccess>(m, rowsOf[e + 3], mStride, column, count);
                 if (offset.Length != 0)
                 {
-                    m0 = Difference(m0, less);
-                    m1 = Difference(m1, less);
-                    m2 = Difference(m2, less);
-                    m3 = Difference(m3, less);
+                    m0 = Four.Difference(m0, less);
+                    m1 = Four.Difference(m1, less);
+                    m2 = Four.Difference(m2, less);
+                    m3 = Four.Difference(m3, less);
                 }
 
                 sum = Four.Fma(factors[e], m0, sum);
@@ -82,7 +82,7 @@ internal static class SparseKernels
                 Four m0 = Load<TAccess>(m, rowsOf[e], mStride, column, count);
                 if (offset.Length != 0)
                 {
-                    m0 = Difference(m0, less);
+                    m0 = Four.Difference(m0, less);
                 }
 
                 sum = Four.Fma(factors[e], m0, sum);
@@ -133,14 +133,10 @@ internal static class SparseKernels
             Span span = Span.Of(pointers, row, indices.IntLength, faults);
             for (int e = span.First + Group.IdxX; e < span.End; e += Group.DimX)
             {
-                int column = TableKernels.Checked(indices[e], columns, (int)IndexedOp.SparseProduct, faults);
+                int column = Checked(indices[e], columns, faults);
                 if (column >= 0)
                 {
                     Atomic.Add(ref counts[(long)Grid.IdxX * columns + column], 1);
-                }
-                else
-                {
-                    faults[0] = (int)IndexedOp.SparseProduct;
                 }
             }
         }
@@ -243,17 +239,8 @@ internal static class SparseKernels
         return access.Load(m, row * stride + column, row < 0 ? 0 : count);
     }
 
-    private static int Checked(int index, int rows, ArrayView<int> faults)
-    {
-        if (index < 0)
-        {
-            faults[0] = (int)IndexedOp.SparseProduct;
-        }
-
-        return TableKernels.Checked(index, rows, (int)IndexedOp.SparseProduct, faults);
-    }
-
-    private static Four Difference(Four a, Four b) => new() { A = a.A - b.A, B = a.B - b.B, C = a.C - b.C, D = a.D - b.D };
+    private static int Checked(int index, int rows, ArrayView<int> faults) =>
+        TableKernels.Required(index, rows, (int)IndexedOp.SparseProduct, faults);
 
     /// <summary>The entries of a row.</summary>
     private struct Span

@@ -79,6 +79,17 @@ internal static class TableKernels
         }
     }
 
+    /// <summary>The same where a negative index is a fault too.</summary>
+    public static int Required(int index, int count, int op, ArrayView<int> faults)
+    {
+        if (index < 0)
+        {
+            faults[0] = op;
+        }
+
+        return Checked(index, count, op, faults);
+    }
+
     /// <summary>The index, or −1 with a fault where it is past the end.</summary>
     public static int Checked(int index, int count, int op, ArrayView<int> faults)
     {

@@ -55,7 +55,8 @@ public sealed class DictionaryTraining
     /// <param name="steps">The step to end after, counted from the beginning of the run.</param>
     /// <param name="checkpoint">The checkpoint's file, or null for none.</param>
     /// <param name="every">Steps from one checkpoint to the next; there is one at the end, too.</param>
-    /// <param name="progress">Told of each step: how many were taken, and what each dictionary's did.</param>
+    /// <param name="progress">Told of each step, before it is saved: how many were taken, and what each dictionary's did. What it throws ends the
+    /// run without another checkpoint.</param>
     /// <param name="cancellation">Ends it after a step, with a checkpoint.</param>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
     /// <exception cref="InterpEngine.Formats.FileWriteException">The disk refused; the last checkpoint still stands.</exception>
@@ -68,13 +69,12 @@ public sealed class DictionaryTraining
         while (StepCount < steps && !cancellation.IsCancellationRequested)
         {
             IReadOnlyList<StepReport> reports = Step();
+            progress?.Invoke(StepCount, reports);
             if (checkpoint is not null && StepCount % every == 0)
             {
                 Save(checkpoint);
                 saved = StepCount;
             }
-
-            progress?.Invoke(StepCount, reports);
         }
 
         if (checkpoint is not null && saved < StepCount)

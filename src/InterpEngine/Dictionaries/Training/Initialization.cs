@@ -11,7 +11,8 @@ public static class Initialization
     /// <param name="config">What is to be trained.</param>
     /// <param name="seed">The same seed gives the same parameters.</param>
     /// <param name="decoderNorm">The length of decoder rows.</param>
-    public static DictionaryParameters Random(DictionaryConfig config, int seed, double decoderNorm = 0.1)
+    /// <param name="skip">Whether there is a linear way around the features, which begins as 0.</param>
+    public static DictionaryParameters Random(DictionaryConfig config, int seed, double decoderNorm = 0.1, bool skip = false)
     {
         ArgumentNullException.ThrowIfNull(config);
         var random = new Random(seed);
@@ -27,6 +28,7 @@ public static class Initialization
             Threshold = config.Rule.Kind == ActivationKind.JumpRelu ? [.. Enumerable.Repeat(Threshold, features)] : null,
             GateBias = gated ? new float[features] : null,
             MagnitudeScale = gated ? new float[features] : null,
+            Skip = skip ? new float[output * d] : null,
         };
     }
 

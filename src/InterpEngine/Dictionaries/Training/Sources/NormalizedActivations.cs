@@ -51,15 +51,7 @@ public sealed class NormalizedActivations : IActivationSource
     public static double EstimateScale(IActivationSource source, int batch, int batches = 1000)
     {
         ArgumentNullException.ThrowIfNull(source);
-        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(batches);
-        double sum = 0;
-        for (int i = 0; i < batches; i++)
-        {
-            using Tensor rows = source.Next(batch);
-            sum += SquaredNorms(rows).Average(square => Math.Sqrt(square));
-        }
-
-        return Math.Sqrt(source.Width) / (sum / batches);
+        return Math.Sqrt(source.Width) / Mean(source, batch, batches, square => Math.Sqrt(square));
     }
 
     /// <summary>dictionary_learning's <c>normalize_activations</c>: one over the root of the mean squared norm.</summary>
@@ -69,15 +61,7 @@ public sealed class NormalizedActivations : IActivationSource
     public static double EstimateRootMeanSquareScale(IActivationSource source, int batch, int batches = 101)
     {
         ArgumentNullException.ThrowIfNull(source);
-        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(batches);
-        double sum = 0;
-        for (int i = 0; i < batches; i++)
-        {
-            using Tensor rows = source.Next(batch);
-            sum += SquaredNorms(rows).Average(square => (double)square);
-        }
-
-        return 1 / Math.Sqrt(sum / batches);
+        return 1 / Math.Sqrt(Mean(source, batch, batches, square => square));
     }
 
     /// <summary>A dictionary of normalised rows as one of the rows as they are.</summary>
@@ -139,6 +123,20 @@ public sealed class NormalizedActivations : IActivationSource
 
     private static void Multiply(Tensor rows, double factor) =>
         rows.Device.Run(new Map { Kind = MapKind.Scale, X = rows, Parameter = (float)factor, Out = rows });
+
+    /// <summary>The mean over batches of the rows' mean, of something about their squared norms.</summary>
+    private static double Mean(IActivationSource source, int batch, int batches, Func<float, double> of)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(batches);
+        double sum = 0;
+        for (int i = 0; i < batches; i++)
+        {
+            using Tensor rows = source.Next(batch);
+            sum += SquaredNorms(rows).Average(of);
+        }
+
+        return sum / batches;
+    }
 
     private static float[] SquaredNorms(Tensor rows)
     {

@@ -416,9 +416,11 @@ constexpr int64_t score_floats =
 constexpr int64_t most_rows = 128;
 constexpr int64_t packed_floats = 8 << 20;  // at a time
 
-// Multiply-adds, roughly, of some sequences' kv heads.
+// Vector operations, roughly, of some sequences' kv heads: the products, and reading and packing heads, which is
+// most of the work where there are few queries.
 int64_t work_of(const ik_attention_args& a, int64_t pairs) {
-  return pairs * (a.heads / a.kv_heads) * a.queries * a.keys * (a.head_size + a.value_size + 16) / 16;
+  int64_t queries = a.heads / a.kv_heads * a.queries, size = a.head_size + a.value_size;
+  return pairs * (queries * a.keys * (size + 16) / 16 + (queries + a.keys) * size * 4);
 }
 
 }  // namespace

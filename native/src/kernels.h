@@ -54,10 +54,10 @@ IK_INLINE uint64_t key_of(float x, int64_t column) {
 IK_INLINE int64_t column_of(uint64_t key) { return 0xffffffffu - static_cast<uint32_t>(key); }
 
 // f(task) for every task on the context's threads. `work` is roughly how many elements or multiply-adds the
-// whole loop touches: below some 10 µs of it, waking a thread costs more than it gains.
+// whole loop touches: below some 5 µs of it, sharing costs more than it gains.
 template <class F>
 static void parallel_for(ik_context& context, int64_t tasks, int64_t work, F f) {
-  constexpr int64_t worth_it = 1 << 16;
+  constexpr int64_t worth_it = 1 << 15;
   if (work < worth_it) {
     for (int64_t i = 0; i < tasks; i++) f(i);
   } else {

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <initializer_list>
 #include <numeric>
+#include <optional>
 
 #include "tile.h"
 
@@ -116,15 +117,20 @@ struct left_side {
   }
 };
 
+// What a single tile of rows asks for of the next panels, in elements of k and in lines.
+constexpr int64_t lead = 128, lead_lines = 32;
+
 // One task: rows of tiles [tile, tile_end) times panels [panel, panel_end) of the output. Between the parts
 // of X all sums wait in memory. A stretch of a few panels stays in the caches while all tiles pass by, each
-// of which asks for its share of the next stretch.
+// of which asks for its share of the next stretch. A single tile leaves that to the processor, which does it
+// better, but for where the next panels begin: there it would have to find the streams first. Panel `after` is
+// where this thread will probably go on; negative for nowhere.
 bool multiply(const ik_matmul_args& a, const left_side& x, int64_t tile, int64_t tile_end, int64_t panel,
-              int64_t panel_end) {
+              int64_t panel_end, int64_t after) {
   const product_kind& kind = x.kind;
   int64_t length = most(1, x.length), first = a.column_start / 16, count = tile_end - tile;
   int64_t widest = kind.panels(x.tiles.height), rows = count * x.tiles.height;
-  int64_t step = count > 1 ? kind.stretch : x.part;
+  bool single = count == 1;
   float* sums = thread_scratch(rows * (x.part < length ? panel_end - panel : widest) * 16);
   if (sums == nullptr) return false;
 
@@ -132,21 +138,22 @@ bool multiply(const ik_matmul_args& a, const left_side& x, int64_t tile, int64_t
   t.group_stride = x.group_stride();
   t.panel_stride = x.panel_stride(a.w);
   int64_t group_bytes = kind.group / kind.weight_group * kind.weight_group_bytes;
-  t.next_lines = divide_up(divide_up(group_bytes, 64), count);
+  t.next_lines = single ? lead_lines * kind.group / lead : divide_up(divide_up(group_bytes, 64), count);
   for (int64_t begin = 0; begin < length; begin += x.part) {
     int64_t end = least(length, begin + x.part);
     t.unit_stride = x.unit_stride(begin);
     for (int64_t p = panel; p < panel_end; p += t.panels) {
       t.panels = least(widest, panel_end - p);
       float* of_panels = sums + (x.part < length ? p - panel : 0) * rows * 16;
-      for (int64_t k = begin; k < end; k += step) {
+      for (int64_t k = begin, step; k < end; k += step) {
+        step = !single ? least(kind.stretch, end - k) : end - k < 2 * lead ? end - k : ((end - k) / lead - 1) * lead;
         t.w = x.panel_at(a.w, first + p, k);
         t.length = least(step, x.length - k);
         t.first = k == 0;
-        const char* next = count == 1                 ? nullptr
-                           : k + step < end           ? x.panel_at(a.w, first + p, k + step)
+        const char* next = k + step < end             ? single ? nullptr : x.panel_at(a.w, first + p, k + step)
                            : p + t.panels < panel_end ? x.panel_at(a.w, first + p + t.panels, begin)
                            : end < length             ? x.panel_at(a.w, first + panel, end)
+                           : single && after >= 0     ? x.panel_at(a.w, first + after, 0)
                                                       : nullptr;
         int64_t groups = divide_up(t.length, kind.group), share = groups * t.next_lines * 64;
         for (int64_t i = 0; i < count; i++) {
@@ -173,39 +180,49 @@ void rotate(const ik_matmul_args& a, int64_t row, int64_t row_end, int64_t panel
   }
 }
 
-// A product whose x is prepared.
-bool multiply_all(ik_context& context, const ik_matmul_args& a, const left_side& x) {
-  // Panels of a task: whole register tiles, and whole heads where these are rotated.
-  int64_t group = x.kind.panels(x.tiles.height), wanted = 4 * context.pool.threads();
-  int64_t panels = divide_up(a.column_start % 16 + a.columns, 16);
-  if (a.rotation.positions != nullptr) {
-    int64_t heads = std::lcm<int64_t, int64_t>(16, a.rotation.head_size) / 16, both = std::lcm(group, heads);
-    group = divide_up(panels, both) * x.tiles.count < wanted ? heads : both;
+// How a product whose x is prepared is cut into tasks.
+struct product_tasks {
+  ik_matmul_args a;
+  int64_t block, blocks;  // tiles of rows
+  int64_t panels, step, steps;
+
+  // Enough tasks, `wanted`, for all threads.
+  product_tasks(const ik_matmul_args& args, const left_side& x, int64_t wanted) : a(args) {
+    // Panels of a task: whole register tiles, and whole heads where these are rotated.
+    int64_t group = x.kind.panels(x.tiles.height);
+    panels = divide_up(a.column_start % 16 + a.columns, 16);
+    if (a.rotation.positions != nullptr) {
+      int64_t heads = std::lcm<int64_t, int64_t>(16, a.rotation.head_size) / 16, both = std::lcm(group, heads);
+      group = divide_up(panels, both) * x.tiles.count < wanted ? heads : both;
+    }
+
+    // Where panels are few, rows are divided further.
+    int64_t groups = divide_up(panels, group);
+    block = divide_up(x.tiles.count, divide_up(x.tiles.count, block_rows / x.tiles.height));
+    while (block > 1 && divide_up(x.tiles.count, block) * groups < wanted) block = divide_up(block, 2);
+    blocks = divide_up(x.tiles.count, block);
+    // Where X has several parts, each of them is read anew for every task: fewer, longer tasks then.
+    int64_t fewest = x.part < x.length ? wanted / 2 : 2 * wanted;
+    step = group * most(1, least(8, blocks * groups / most(1, fewest)));
+    steps = divide_up(panels, step);
   }
 
-  // Enough tasks for all threads; where panels are few, rows are divided further.
-  int64_t groups = divide_up(panels, group);
-  int64_t block = divide_up(x.tiles.count, divide_up(x.tiles.count, block_rows / x.tiles.height));
-  while (block > 1 && divide_up(x.tiles.count, block) * groups < wanted) block = divide_up(block, 2);
-  int64_t blocks = divide_up(x.tiles.count, block);
-  // Where X has several parts, each of them is read anew for every task: fewer, longer tasks then.
-  int64_t fewest = x.part < x.length ? wanted / 2 : 2 * wanted;
-  int64_t step = group * most(1, least(8, blocks * groups / fewest));
-  int64_t steps = divide_up(panels, step);
-  // Few rows wait for the weight's memory rather than for arithmetic: count its elements too.
-  int64_t work = (a.rows + 16) * (a.columns + 16) * (a.inner + 16) / 16;
-  std::atomic<bool> failed{false};
-  parallel_for(context, blocks * steps, work, [&](int64_t task) {
+  int64_t count() const { return blocks * steps; }
+
+  // Few rows wait for the weight's memory rather than for arithmetic: counts its elements too.
+  int64_t work() const { return (a.rows + 16) * (a.columns + 16) * (a.inner + 16) / 16; }
+
+  bool run(const left_side& x, int64_t task, int64_t threads) const {
     int64_t tile = task / steps * block, tile_end = least(x.tiles.count, tile + block);
     int64_t panel = task % steps * step, panel_end = least(panels, panel + step);
-    if (!multiply(a, x, tile, tile_end, panel, panel_end)) {
-      failed = true;
-    } else if (a.rotation.positions != nullptr) {
+    int64_t after = panel + step * threads;
+    if (!multiply(a, x, tile, tile_end, panel, panel_end, after < panels ? after : -1)) return false;
+    if (a.rotation.positions != nullptr) {
       rotate(a, x.tiles.begin(tile), x.tiles.begin(tile_end), panel, panel_end);
     }
-  });
-  return !failed;
-}
+    return true;
+  }
+};
 
 ik_matrix from_row(const ik_matrix& m, int64_t r) {
   return {m.data == nullptr ? nullptr : m.data + r * m.stride, m.stride};
@@ -223,18 +240,39 @@ ik_matmul_args part_of(const ik_matmul_args& a, int64_t r, int64_t rows) {
   return part;
 }
 
-// Rows [r, r + rows) of a product and of those that follow it, which share x.
+// Rows [r, r + rows) of a product and of those that follow it, which share x. Products that read no output of
+// an earlier one, such as queries, keys and values, share a loop.
 ik_status multiply_rows(ik_context& context, const ik_matmul_args& a, int64_t r, int64_t rows) {
+  constexpr int most_at_once = 4;
   ik_matmul_args part = part_of(a, r, rows);
   left_side x(part, context.kernels.product(a.w.type));
   float* memory = product_scratch(x.scratch());
   if (memory == nullptr && x.scratch() > 0) return IK_OUT_OF_MEMORY;
   x.prepare(context, memory);
-  bool good = multiply_all(context, part, x);
-  for (const ik_matmul_args* next = a.next; good && next != nullptr; next = next->next) {
-    good = multiply_all(context, part_of(*next, r, rows), x);
+  int64_t threads = context.pool.threads();
+  std::atomic<bool> failed{false};
+  for (const ik_matmul_args* next = &a; next != nullptr && !failed;) {
+    const ik_matmul_args* begin = next;
+    int count = 0;
+    do {
+      count++;
+      next = next->next;
+    } while (count < most_at_once && next != nullptr && next->multiply.data == nullptr &&
+             next->residual.data == nullptr);
+    std::optional<product_tasks> products[most_at_once];
+    int64_t tasks = 0, work = 0;
+    for (int i = 0; i < count; i++, begin = begin->next) {
+      products[i].emplace(part_of(*begin, r, rows), x, divide_up(4 * threads, count));
+      tasks += products[i]->count();
+      work += products[i]->work();
+    }
+    parallel_for(context, tasks, work, [&](int64_t task) {
+      const auto* product = products;
+      while (task >= (*product)->count()) task -= (*product++)->count();
+      if (!(*product)->run(x, task, threads)) failed = true;
+    });
   }
-  return good ? IK_OK : IK_OUT_OF_MEMORY;
+  return failed ? IK_OUT_OF_MEMORY : IK_OK;
 }
 
 }  // namespace

@@ -32,9 +32,9 @@ void pause() {
 template <class T>
 void await_change(const std::atomic<T>& value, T old) {
   auto begin = std::chrono::steady_clock::now();
-  while (value.load() == old) {
-    for (int i = 0; i < 16; i++) pause();
-    if (std::chrono::steady_clock::now() - begin > spin_time) value.wait(old);
+  for (int i = 1; value.load() == old; i++) {
+    pause();
+    if (i % 16 == 0 && std::chrono::steady_clock::now() - begin > spin_time) value.wait(old);
   }
 }
 

@@ -10,6 +10,7 @@ namespace InterpEngine.Benchmarks.Torch;
 internal static class Interleaved
 {
     private const double SampleSeconds = 0.02;
+    private const double WarmUpSeconds = 1;
     private const int FewestRounds = 5;
     private const int ThreadCpuTime = 3;
 
@@ -22,6 +23,8 @@ internal static class Interleaved
     /// <summary>Both medians, in seconds, of samples that fill about the given time.</summary>
     public static (double Ours, double Theirs) Measure(Action ours, Action theirs, double seconds)
     {
+        WarmUp(ours);
+        WarmUp(theirs);
         int oursAtOnce = CallsInSample(ours), theirsAtOnce = CallsInSample(theirs);
         List<double> oursTimes = [], theirsTimes = [];
         long begin = Stopwatch.GetTimestamp();
@@ -51,6 +54,17 @@ internal static class Interleaved
         }
 
         return Median(readable);
+    }
+
+    /// <summary>.NET compiles again, better, what has run often: where calls are short, that counts on either side.</summary>
+    private static void WarmUp(Action action)
+    {
+        long begin = Stopwatch.GetTimestamp();
+        do
+        {
+            action();
+        }
+        while (Stopwatch.GetElapsedTime(begin).TotalSeconds < WarmUpSeconds);
     }
 
     private static double Sample(Action action, int calls)

@@ -12,6 +12,9 @@ public sealed class HookSelection : IEnumerable<string>
 {
     private readonly string[] _patterns;
 
+    /// <summary>What was chosen last, and of which model: a selection serves run after run.</summary>
+    private Tuple<HookRegistry, HookPoint[]>? _resolved;
+
     private HookSelection(string[] patterns) => _patterns = patterns;
 
     /// <summary>No points.</summary>
@@ -52,6 +55,17 @@ public sealed class HookSelection : IEnumerable<string>
     public IReadOnlyList<HookPoint> Resolve(HookRegistry registry)
     {
         ArgumentNullException.ThrowIfNull(registry);
+        Tuple<HookRegistry, HookPoint[]>? resolved = _resolved;
+        if (resolved?.Item1 != registry)
+        {
+            _resolved = resolved = Tuple.Create(registry, Choose(registry));
+        }
+
+        return resolved.Item2;
+    }
+
+    private HookPoint[] Choose(HookRegistry registry)
+    {
         var chosen = new SortedSet<HookPoint>();
         foreach (string pattern in _patterns)
         {

@@ -94,6 +94,11 @@ internal sealed class HookSession : IDisposable
     /// <exception cref="HookException">Such a point was named.</exception>
     public static void CheckReached(RunOptions options, int from, int? stop)
     {
+        if (options.StartAtLayer is null && stop is null)
+        {
+            return;
+        }
+
         foreach (string name in options.Hooks.SelectMany(hook => hook.Points).Concat(options.Capture))
         {
             if (!HookPoint.TryParse(name, out HookPoint point))

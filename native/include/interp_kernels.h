@@ -250,7 +250,8 @@ typedef struct ik_pack_args {
   const void* source;  // need not be aligned
   ik_weight weight;
   int64_t inner, columns, inner_stride, column_stride, inner_start, column_start;
-  int32_t type, reserved;
+  int32_t type;
+  int32_t alone;  // the calling thread does it all: others may be packing meanwhile
 } ik_pack_args;
 
 // As InterpEngine.Kernels.Selection.

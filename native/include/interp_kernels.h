@@ -342,7 +342,7 @@ typedef struct ik_sign_step_args {
   int32_t reserved;
 } ik_sign_step_args;
 
-typedef enum ik_function { IK_EXP = 0, IK_LOG, IK_F_TANH, IK_ERF, IK_F_SIGMOID } ik_function;
+typedef enum ik_function { IK_EXP = 0, IK_LOG, IK_F_TANH, IK_ERF, IK_F_SIGMOID, IK_EXP_BESIDE_1 } ik_function;
 
 // One elementary function on many numbers: for the accuracy tests.
 typedef struct ik_evaluate_args {

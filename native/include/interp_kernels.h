@@ -250,7 +250,8 @@ typedef struct ik_pack_args {
   const void* source;  // need not be aligned
   ik_weight weight;
   int64_t inner, columns, inner_stride, column_stride, inner_start, column_start;
-  int32_t type, reserved;
+  int32_t type;
+  int32_t alone;  // the calling thread does it all: others may be packing meanwhile
 } ik_pack_args;
 
 // As InterpEngine.Kernels.Selection.
@@ -341,7 +342,7 @@ typedef struct ik_sign_step_args {
   int32_t reserved;
 } ik_sign_step_args;
 
-typedef enum ik_function { IK_EXP = 0, IK_LOG, IK_F_TANH, IK_ERF, IK_F_SIGMOID } ik_function;
+typedef enum ik_function { IK_EXP = 0, IK_LOG, IK_F_TANH, IK_ERF, IK_F_SIGMOID, IK_EXP_BESIDE_1 } ik_function;
 
 // One elementary function on many numbers: for the accuracy tests.
 typedef struct ik_evaluate_args {

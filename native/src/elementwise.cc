@@ -90,6 +90,9 @@ ik_status evaluate(ik_context& context, const ik_evaluate_args& a) {
         case IK_F_SIGMOID:
           y = sigmoid(x);
           break;
+        case IK_EXP_BESIDE_1:
+          y = exp_beside_1(x);
+          break;
         default:
           break;
       }

@@ -1,4 +1,6 @@
 // What is read off a row of logits: log-probabilities and the largest elements.
+#include <algorithm>
+
 #include "kernels.h"
 
 namespace ik::IK_TARGET {
@@ -9,20 +11,47 @@ struct normalizer {
   float largest, log_sum;
 };
 
-normalizer normalize(const float* x, int64_t n) {
-  v16 m = splat(-infinity);
-  for (int64_t c = 0; c < n; c += 16) {
-    v16 v = load_some(x + c, n - c);
-    m = max(m, n - c >= 16 ? v : select(lanes(0, n - c), v, splat(-infinity)));
+// Looking for the largest waits for memory, exponentials for arithmetic: they meanwhile ask for the next row, if there is one.
+normalizer normalize(const float* x, int64_t n, const float* next) {
+  int64_t whole = n / 16 * 16, c = 0;
+  v16 m[4] = {splat(-infinity), splat(-infinity), splat(-infinity), splat(-infinity)};
+  uint32_t above = 0;  // lanes with an infinity or a NaN, which is not below one either
+  auto look = [&](int i, v16 v) {
+    m[i] = max(m[i], v);
+    above |= bits(~less(v, splat(infinity)));
+  };
+  for (; c + 64 <= n; c += 64) {
+    for (int i = 0; i < 4; i++) look(i, load(x + c + i * 16));
   }
-  float top = largest(m);
+  for (; c < whole; c += 16) look(0, load(x + c));
+  if (whole < n) look(1, select(lanes(0, n - whole), load_some(x + whole, n - whole), splat(-infinity)));
+  float top = largest(max(max(m[0], m[1]), max(m[2], m[3])));
+  if (above != 0 || top == -infinity) return {top, __builtin_nanf("")};
   v16 s = zero();
-  for (int64_t c = 0; c < n; c += 16) {
-    v16 e = exp(load_some(x + c, n - c) - splat(top));
-    s = s + (n - c >= 16 ? e : select(lanes(0, n - c), e, zero()));
+  for (c = 0; c < whole; c += 16) {
+    if (next != nullptr) prefetch(next + c);
+    s = s + exp_beside_1(load(x + c) - splat(top));
   }
+  if (whole < n) s = s + select(lanes(0, n - whole), exp_beside_1(load_some(x + whole, n - whole) - splat(top)), zero());
   return {top, first(log(splat(sum(s))))};
 }
+
+// f(row, its normalizer) for all rows that are wanted, some neighbours in a task.
+template <class W, class F>
+void for_normalized(ik_context& context, const ik_matrix& x, int64_t rows, int64_t columns, W wanted, F f) {
+  constexpr int64_t most_rows = 8;
+  int64_t block = most(1, least(most_rows, rows / (4 * context.pool.threads())));
+  block = most(block, 16384 / most(1, columns));
+  parallel_for(context, divide_up(rows, block), rows * columns, [&](int64_t task) {
+    for (int64_t r = task * block, end = least(rows, r + block); r < end; r++) {
+      if (!wanted(r)) continue;
+      f(r, normalize(row(x, r), columns, r + 1 < end && wanted(r + 1) ? row(x, r + 1) : nullptr));
+    }
+  });
+}
+
+// Larger results than this go past the caches: nothing of them would be left there when they are read.
+constexpr int64_t streamed_bytes = 32 << 20;
 
 }  // namespace
 
@@ -31,35 +60,36 @@ ik_status log_probability(ik_context& context, const ik_log_probability_args& a)
     if (a.targets[i] >= a.columns) return IK_INDEX_OUT_OF_RANGE;
   }
 
-  for_rows(context, a.rows, a.columns, [&](int64_t from, int64_t to) {
-    for (int64_t r = from; r < to; r++) {
-      const int32_t* targets = a.targets + r * a.count;
-      float* out = a.out + r * a.count;
-      bool any = false;
-      for (int64_t i = 0; i < a.count; i++) {
-        out[i] = 0;
-        any |= targets[i] >= 0;
-      }
-      if (!any) continue;
-      const float* x = row(a.x, r);
-      normalizer z = normalize(x, a.columns);
-      for (int64_t i = 0; i < a.count; i++) {
-        if (targets[i] >= 0) out[i] = x[targets[i]] - z.largest - z.log_sum;
-      }
+  std::fill_n(a.out, a.rows * a.count, 0.0f);
+  auto wanted = [&](int64_t r) {
+    const int32_t* targets = a.targets + r * a.count;
+    return std::any_of(targets, targets + a.count, [](int32_t target) { return target >= 0; });
+  };
+  for_normalized(context, a.x, a.rows, a.columns, wanted, [&](int64_t r, normalizer z) {
+    for (int64_t i = r * a.count; i < (r + 1) * a.count; i++) {
+      if (a.targets[i] >= 0) a.out[i] = row(a.x, r)[a.targets[i]] - z.largest - z.log_sum;
     }
   });
   return IK_OK;
 }
 
 ik_status log_softmax(ik_context& context, const ik_log_softmax_args& a) {
-  for_rows(context, a.rows, a.columns, [&](int64_t from, int64_t to) {
-    for (int64_t r = from; r < to; r++) {
-      const float* x = row(a.x, r);
-      normalizer z = normalize(x, a.columns);
-      for (int64_t c = 0, n = a.columns; c < n; c += 16) {
-        store_some(row(a.out, r) + c, load_some(x + c, n - c) - splat(z.largest) - splat(z.log_sum), n - c);
-      }
+  bool streamed = a.out.data != a.x.data && a.rows * a.columns * 4 > streamed_bytes;
+  auto all = [](int64_t) { return true; };
+  for_normalized(context, a.x, a.rows, a.columns, all, [&](int64_t r, normalizer z) {
+    const float* x = row(a.x, r);
+    float* out = row(a.out, r);
+    int64_t c = 0, n = a.columns;
+    auto some = [&](int64_t count) {
+      store_some(out + c, load_some(x + c, count) - splat(z.largest) - splat(z.log_sum), count);
+      c += least(16, count);
+    };
+    if (streamed) {
+      if (int64_t rest = reinterpret_cast<uintptr_t>(out) / 4 % 16; rest != 0) some(least(n, 16 - rest));
+      for (; c + 16 <= n; c += 16) stream(out + c, load(x + c) - splat(z.largest) - splat(z.log_sum));
+      finish_streams();
     }
+    while (c < n) some(n - c);
   });
   return IK_OK;
 }

@@ -7,7 +7,7 @@ namespace {
 constexpr int64_t type_size(int32_t type) { return type == IK_F64 ? 8 : type == IK_F32 ? 4 : 2; }
 
 // `count` ≤ 16 neighbouring elements; zeros behind them. The source need not be aligned.
-v16 widen(const char* from, int32_t type, int64_t count) {
+IK_INLINE v16 widen(const char* from, int32_t type, int64_t count) {
   alignas(64) float out[16] = {};
   alignas(64) uint16_t half[16] = {};
   switch (type) {
@@ -23,10 +23,10 @@ v16 widen(const char* from, int32_t type, int64_t count) {
       }
       break;
     case IK_F16:
-      std::memcpy(half, from, count * 2);
+      count == 16 ? std::memcpy(half, from, 32) : std::memcpy(half, from, count * 2);
       return load_half(half);
     default:
-      std::memcpy(half, from, count * 2);
+      count == 16 ? std::memcpy(half, from, 32) : std::memcpy(half, from, count * 2);
       for (int i = 0; i < 16; i++) {
         uint32_t b = static_cast<uint32_t>(half[i]) << 16;
         std::memcpy(out + i, &b, 4);
@@ -114,10 +114,8 @@ void pack_block(const ik_pack_args& a, int64_t k, int64_t height, int64_t panel)
   alignas(64) float block[16 * group_size];
   int64_t n = most(0, panel * 16 - a.column_start), lane = a.column_start + n - panel * 16;
   int64_t ks = least(height, a.inner - k), ns = least(16 - lane, a.columns - n);
-  if (a.type == IK_F32 && a.weight.type == IK_F32 && a.column_stride == 1 && ns == 16) {
-    const char* from = static_cast<const char*>(a.source) + (k * a.inner_stride + n) * 4;
-    char* to = static_cast<char*>(a.weight.data) + (panel * a.weight.inner + a.inner_start + k) * 64;
-    for (int64_t j = 0; j < ks; j++) std::memcpy(to + j * 64, from + j * a.inner_stride * 4, 64);
+  if (a.weight.type == IK_F32 && ns == 16 && (ks == 16 || a.inner_stride != 1)) {  // the block is what the weight holds
+    read_block(a, k, ks, n, ns, static_cast<float*>(a.weight.data) + (panel * a.weight.inner + a.inner_start + k) * 16);
     return;
   }
   for (int64_t j = 0; j < ks; j += 16) read_block(a, k + j, least(16, ks - j), n, ns, block + j * 16);
@@ -131,13 +129,15 @@ ik_status pack(ik_context& context, const ik_pack_args& a) {
   int64_t first_panel = a.column_start / 16, panels = (a.column_start + a.columns - 1) / 16 - first_panel + 1;
   int64_t height = a.weight.type == IK_I8 ? group_size : 16;
   int64_t blocks = divide_up(a.inner, height);
-  // Along the source's rows, whichever way they lie: its pages are small, and each is to be visited once.
-  if (a.column_stride == 1) {
-    parallel_for(context, blocks, a.inner * a.columns, [&](int64_t block) {
+  // Several threads go along the source's rows, whichever way they lie: its pages may be small, and each is to be visited
+  // once. One alone has the source in its cache, and goes along the weight instead.
+  int64_t work = a.alone ? 0 : a.inner * a.columns;
+  if (a.column_stride == 1 && !a.alone) {
+    parallel_for(context, blocks, work, [&](int64_t block) {
       for (int64_t p = 0; p < panels; p++) pack_block(a, block * height, height, first_panel + p);
     });
   } else {
-    parallel_for(context, panels, a.inner * a.columns, [&](int64_t p) {
+    parallel_for(context, panels, work, [&](int64_t p) {
       for (int64_t block = 0; block < blocks; block++) pack_block(a, block * height, height, first_panel + p);
     });
   }

@@ -38,6 +38,12 @@ IK_INLINE void store(float* p, v16 a, m16 m) {
   _mm256_maskstore_ps(p + 8, m.hi, a.hi);
 }
 
+IK_INLINE void stream(float* p, v16 a) {
+  _mm256_stream_ps(p, a.lo);
+  _mm256_stream_ps(p + 8, a.hi);
+}
+IK_INLINE void finish_streams() { _mm_sfence(); }
+
 IK_INLINE v16 operator+(v16 a, v16 b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
 IK_INLINE v16 operator-(v16 a, v16 b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
 IK_INLINE v16 operator*(v16 a, v16 b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
@@ -84,6 +90,11 @@ IK_INLINE v16 select(m16 m, v16 yes, v16 no) {
   return {_mm256_blendv_ps(no.lo, yes.lo, _mm256_castsi256_ps(m.lo)),
           _mm256_blendv_ps(no.hi, yes.hi, _mm256_castsi256_ps(m.hi))};
 }
+
+IK_INLINE __m256 shift2(__m256 p, __m256 n) {
+  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_castps_si256(n), 23)));
+}
+IK_INLINE v16 shift2(v16 p, v16 n) { return {shift2(p.lo, n.lo), shift2(p.hi, n.hi)}; }
 
 // 2^n for whole n in [-126, 127].
 IK_INLINE __m256 power_of_two(__m256 n) {

@@ -26,6 +26,9 @@ IK_INLINE v16 load(const float* p, m16 m) { return {_mm512_maskz_loadu_ps(m.r, p
 IK_INLINE void store(float* p, v16 a) { _mm512_storeu_ps(p, a.r); }
 IK_INLINE void store(float* p, v16 a, m16 m) { _mm512_mask_storeu_ps(p, m.r, a.r); }
 
+IK_INLINE void stream(float* p, v16 a) { _mm512_stream_ps(p, a.r); }
+IK_INLINE void finish_streams() { _mm_sfence(); }
+
 IK_INLINE v16 operator+(v16 a, v16 b) { return {_mm512_add_ps(a.r, b.r)}; }
 IK_INLINE v16 operator-(v16 a, v16 b) { return {_mm512_sub_ps(a.r, b.r)}; }
 IK_INLINE v16 operator*(v16 a, v16 b) { return {_mm512_mul_ps(a.r, b.r)}; }
@@ -49,6 +52,9 @@ IK_INLINE m16 operator~(m16 m) { return {static_cast<__mmask16>(~m.r)}; }
 IK_INLINE uint32_t bits(m16 m) { return m.r; }
 IK_INLINE v16 select(m16 m, v16 yes, v16 no) { return {_mm512_mask_blend_ps(m.r, no.r, yes.r)}; }
 
+IK_INLINE v16 shift2(v16 p, v16 n) {
+  return {_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p.r), _mm512_slli_epi32(_mm512_castps_si512(n.r), 23)))};
+}
 IK_INLINE v16 scale2(v16 p, v16 n) { return {_mm512_scalef_ps(p.r, n.r)}; }
 
 IK_INLINE v16 split(v16 x, v16* e) {

@@ -54,6 +54,10 @@ IK_INLINE v16 load(const float* p, m16 m) {
 
 IK_INLINE void store(float* p, v16 a) { IK_LANES p[i] = a.lane[i]; }
 
+// Past the caches, to whole lines of them; finished before another thread is told.
+IK_INLINE void stream(float* p, v16 a) { store(p, a); }
+IK_INLINE void finish_streams() {}
+
 IK_INLINE void store(float* p, v16 a, m16 m) { IK_LANES if ((m.bits >> i & 1) != 0) p[i] = a.lane[i]; }
 
 #define IK_BINARY(name, expression)  \
@@ -115,6 +119,13 @@ IK_INLINE uint32_t bits(m16 m) { return m.bits; }
 IK_INLINE v16 select(m16 m, v16 yes, v16 no) {
   v16 r;
   IK_LANES r.lane[i] = (m.bits >> i & 1) != 0 ? yes.lane[i] : no.lane[i];
+  return r;
+}
+
+// p · 2^n for numbers that this keeps normal; n comes as n + IK_ROUNDER, whose lowest bits are n's.
+IK_INLINE v16 shift2(v16 p, v16 n) {
+  v16 r;
+  IK_LANES r.lane[i] = float_of(bits_of(p.lane[i]) + (bits_of(n.lane[i]) << 23));
   return r;
 }
 

@@ -83,6 +83,12 @@ public abstract partial class Device : IDisposable
     /// <exception cref="DeviceException">There is no memory for it.</exception>
     public abstract Weight CreateWeight(int inner, int columns, ElementType type = ElementType.F32);
 
+    /// <summary>From how many threads blocks with <see cref="WeightBlock.Alone"/> are best packed at the same time.</summary>
+    public virtual int PackThreads => 1;
+
+    /// <summary>About how many bytes of a checkpoint are best packed at a time.</summary>
+    public virtual int PackBytes => 8 << 20;
+
     /// <summary>Copies a block of a checkpoint's matrix into a weight, converting and reordering it on the way.</summary>
     public abstract void Pack(Weight weight, in WeightBlock block);
 

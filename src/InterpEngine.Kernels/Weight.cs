@@ -1,8 +1,8 @@
 namespace InterpEngine.Kernels;
 
 /// <summary>
-/// A weight matrix [inner K, columns N] in the layout that its device's product wants. Made once, at load, straight from the mapped
-/// file; the embedding look-up and the transposed product read the same memory.
+/// A weight matrix [inner K, columns N] in the layout that its device's product wants. Made once, at load, piece by piece as the
+/// file is read; the embedding look-up and the transposed product read the same memory.
 /// </summary>
 /// <remarks>
 /// <para>F32 keeps checkpoint values exactly (F64 rounded once). BF16 rounds them to the nearest BF16, ties to even; a BF16 checkpoint
@@ -71,6 +71,9 @@ public abstract class Weight : IDisposable
 public readonly record struct WeightBlock(
     nint Address, ElementType Type, int Inner, int Columns, long InnerStride, long ColumnStride, int InnerStart = 0, int ColumnStart = 0)
 {
+    /// <summary>Whether the calling thread packs it alone: other threads are packing other blocks. It should lie in the cache.</summary>
+    public bool Alone { get; init; }
+
     internal void Check(Weight weight)
     {
         if (Type is not (ElementType.F32 or ElementType.F16 or ElementType.BF16 or ElementType.F64))

@@ -82,6 +82,12 @@ public sealed unsafe partial class CpuDevice : HostDevice
     }
 
     /// <inheritdoc/>
+    public override int PackThreads => Threads;
+
+    /// <inheritdoc/>
+    public override int PackBytes => 512 << 10; // half of a second-level cache
+
+    /// <inheritdoc/>
     public override Weight CreateWeight(int inner, int columns, ElementType type = ElementType.F32) =>
         new PackedWeight(type, inner, columns);
 
@@ -101,6 +107,7 @@ public sealed unsafe partial class CpuDevice : HostDevice
             InnerStart = block.InnerStart,
             ColumnStart = block.ColumnStart,
             Type = (int)block.Type,
+            Alone = block.Alone ? 1 : 0,
         };
         Finish(NativeMethods.ik_pack(_context, &args), nameof(Pack), in weight);
     }

@@ -225,7 +225,7 @@ internal struct PackArgs
     public nint Source;
     public NativeWeight Weight;
     public long Inner, Columns, InnerStride, ColumnStride, InnerStart, ColumnStart;
-    public int Type, Reserved;
+    public int Type, Alone;
 }
 
 internal struct EvaluateArgs

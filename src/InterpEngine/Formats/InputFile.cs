@@ -29,14 +29,23 @@ internal static class InputFile
             }
 
             byte[] bytes = new byte[length];
-            for (int done = 0; done < bytes.Length;)
-            {
-                int read = RandomAccess.Read(handle, bytes.AsSpan(done), done);
-                done += read > 0 ? read : throw new InvalidFileException(path, "became shorter while it was read");
-            }
-
+            Fill(path, handle, 0, bytes);
             return bytes;
         });
+    }
+
+    /// <summary>Reads a range whole.</summary>
+    /// <exception cref="InvalidFileException">It cannot be read, or the file ends before it.</exception>
+    public static void Read(string path, SafeFileHandle handle, long offset, Span<byte> bytes)
+    {
+        try
+        {
+            Fill(path, handle, offset, bytes);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw Unreadable(path, e);
+        }
     }
 
     /// <summary>Runs a file operation and turns the framework's file errors into ours.</summary>
@@ -53,7 +62,7 @@ internal static class InputFile
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or SecurityException
             or ArgumentException or NotSupportedException)
         {
-            throw new InvalidFileException(path, $"cannot be read ({e.Message})", "Check the path and its permissions.", e);
+            throw Unreadable(path, e);
         }
     }
 
@@ -69,4 +78,16 @@ internal static class InputFile
 
         return text.Append(name.Length > longest ? "…'" : "'").ToString();
     }
+
+    private static void Fill(string path, SafeFileHandle handle, long offset, Span<byte> bytes)
+    {
+        for (int done = 0; done < bytes.Length;)
+        {
+            int read = RandomAccess.Read(handle, bytes[done..], offset + done);
+            done += read > 0 ? read : throw new InvalidFileException(path, "became shorter while it was read");
+        }
+    }
+
+    private static InvalidFileException Unreadable(string path, Exception e) =>
+        new(path, $"cannot be read ({e.Message})", "Check the path and its permissions.", e);
 }

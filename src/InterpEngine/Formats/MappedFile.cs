@@ -6,6 +6,7 @@ namespace InterpEngine.Formats;
 /// <summary>A whole file mapped into memory for reading.</summary>
 internal sealed unsafe class MappedFile : IDisposable
 {
+    private readonly SafeFileHandle _handle;
     private readonly MemoryMappedFile? _file;
     private readonly MemoryMappedViewAccessor? _view;
     private readonly byte* _start;
@@ -13,6 +14,7 @@ internal sealed unsafe class MappedFile : IDisposable
 
     private MappedFile(SafeFileHandle handle)
     {
+        _handle = handle;
         Length = RandomAccess.GetLength(handle);
         if (Length == 0)
         {
@@ -43,8 +45,24 @@ internal sealed unsafe class MappedFile : IDisposable
     /// <exception cref="InvalidFileException">It cannot be opened or mapped.</exception>
     public static MappedFile Open(string path)
     {
-        using SafeFileHandle handle = InputFile.Open(path);
-        return InputFile.Guard(path, () => new MappedFile(handle));
+        SafeFileHandle handle = InputFile.Open(path);
+        try
+        {
+            return InputFile.Guard(path, () => new MappedFile(handle));
+        }
+        catch
+        {
+            handle.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Copies a range, which must lie inside the file, by a call of the system rather than through the mapping.</summary>
+    /// <exception cref="InvalidFileException">It cannot be read, or the file has become shorter.</exception>
+    public void Read(string path, long offset, Span<byte> bytes)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        InputFile.Read(path, _handle, offset, bytes);
     }
 
     /// <summary>A range of the file, which must lie inside it.</summary>
@@ -76,6 +94,7 @@ internal sealed unsafe class MappedFile : IDisposable
         _view?.SafeMemoryMappedViewHandle.ReleasePointer();
         _view?.Dispose();
         _file?.Dispose();
+        _handle.Dispose();
     }
 
     private void Advise(long offset, long length, int advice)

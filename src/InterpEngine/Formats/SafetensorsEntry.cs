@@ -102,11 +102,16 @@ public sealed unsafe class SafetensorsEntry
         ArgumentOutOfRangeException.ThrowIfNegative(first);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(first, Count - count);
         int size = Type.Bits() / 8;
-        byte* next = Pointer + first * size;
         var values = new T[count];
-        for (int i = 0; i < values.Length; i++, next += size)
+        var buffer = new byte[Math.Min(count, 8192) * size];
+        for (int done = 0; done < count;)
         {
-            values[i] = read(new(next, size));
+            Span<byte> bytes = buffer.AsSpan(0, Math.Min(count - done, 8192) * size);
+            File.Read(Offset + (first + done) * size, bytes);
+            for (; bytes.Length > 0; bytes = bytes[size..])
+            {
+                values[done++] = read(bytes[..size]);
+            }
         }
 
         return values;

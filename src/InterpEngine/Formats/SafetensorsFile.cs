@@ -55,6 +55,12 @@ public sealed class SafetensorsFile : IDisposable
         }
     }
 
+    /// <summary>Copies a range of the file, without mapping it.</summary>
+    /// <param name="offset">First byte, from the beginning of the file, as <see cref="SafetensorsEntry.Offset"/>.</param>
+    /// <param name="bytes">Filled whole.</param>
+    /// <exception cref="InvalidFileException">It cannot be read, or the file has become shorter since it was opened.</exception>
+    public void Read(long offset, Span<byte> bytes) => Mapping.Read(Path, offset, bytes);
+
     /// <summary>
     /// Says that a range is not needed for now, so that its pages stop counting as this process's memory. It stays readable.
     /// Does something on Linux only.

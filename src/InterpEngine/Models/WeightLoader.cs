@@ -6,14 +6,11 @@ using static InterpEngine.Models.Parameter;
 namespace InterpEngine.Models;
 
 /// <summary>
-/// Packs a checkpoint's tensors into a device's weights, straight from the mapped file and giving its pages back as they are read, so
-/// that the peak of memory is the weights. Every tensor must be expected, and every expected one there with the right shape.
+/// Packs a checkpoint's tensors into a device's weights, piece by piece as they are read from the file, so that the peak of memory is the
+/// weights. Every tensor must be expected, and every expected one there with the right shape.
 /// </summary>
-internal sealed unsafe partial class WeightLoader
+internal sealed partial class WeightLoader
 {
-    /// <summary>Pages of the file that may be resident at a time.</summary>
-    private const long ChunkBytes = 8 << 20;
-
     private readonly ModelDescription _model;
     private readonly Checkpoint _checkpoint;
     private readonly Dictionary<string, SafetensorsEntry> _tensors = new(StringComparer.Ordinal);
@@ -21,6 +18,7 @@ internal sealed unsafe partial class WeightLoader
     private readonly LoadOptions _options;
     private readonly string _prefix;
     private readonly List<IDisposable> _made = [];
+    private readonly PackingQueue _queue = new();
     private readonly CancellationToken _cancellation;
     private long _bytes;
 
@@ -73,13 +71,17 @@ internal sealed unsafe partial class WeightLoader
         for (int layer = 0; layer < blocks.Length; layer++)
         {
             blocks[layer] = Block(layer);
-            progress?.Report((layer + 1.0) / (blocks.Length + 1));
+            if (_processor is not null)
+            {
+                progress?.Report((layer + 1.0) / (blocks.Length + 1));
+            }
         }
 
         Linear? head = _model.HeadTransform ? Linear(HeadWeight, HeadBias, 0) : null;
         NormWeights? final = _model.FinalNorm ? Norm(LnFinalGain, LnFinalBias, 0) : null;
         Linear? back = Has(UnembeddingProjection) ? new Linear(Matrix(UnembeddingProjection), null) : null;
         Linear unembed = IsTied ? new Linear(embedding, Vector(UnembedBias, 0)) : Linear(UnembedWeight, UnembedBias, 0);
+        _queue.Run(_device, _processor is null ? progress : null, _cancellation);
         progress?.Report(1);
         return new ModelWeights(_made, _bytes)
         {
@@ -169,33 +171,9 @@ internal sealed unsafe partial class WeightLoader
         SafetensorsEntry entry = Find(parameter, new Place(layer, expert));
         Weight weight = Keep(_device.CreateWeight(inputs, outputs, _options.TypeOf(parameter)));
         _bytes += weight.Bytes;
-        int size = entry.ElementType.Size();
-        long stored = (long)part.Groups * part.GroupSize, rowElements = source.InputsFirst ? stored : inputs;
-        long origin = CheckpointSchema.IsStacked(_model, parameter) ? expert * stored * inputs : 0;
-        int chunk = (int)Math.Clamp(ChunkBytes / Math.Max(1, rowElements * size), 1, int.MaxValue);
-        chunk = source.InputsFirst ? Math.Max(Weight.GroupSize, chunk / Weight.GroupSize * Weight.GroupSize) : chunk;
-
-        // Parts of one output each are read as one part whose outputs stand apart.
-        bool apart = part.Size == 1;
-        (int groups, int columns, int step) = apart ? (1, part.Groups, part.GroupSize) : (part.Groups, part.Size, 1);
-        for (int group = 0; group < groups; group++)
-        {
-            int start = group * part.GroupSize + part.Start;
-            int rows = source.InputsFirst ? inputs : columns;
-            for (int row = 0; row < rows; row += chunk)
-            {
-                _cancellation.ThrowIfCancellationRequested();
-                int count = Math.Min(chunk, rows - row);
-                long first = origin + (source.InputsFirst ? row * rowElements + start : (start + (long)row * step) * rowElements);
-                nint address = (nint)(entry.Pointer + first * size);
-                _device.Pack(weight, source.InputsFirst
-                    ? new WeightBlock(address, entry.ElementType, count, columns, rowElements, step, row, group * columns)
-                    : new WeightBlock(address, entry.ElementType, inputs, count, 1, rowElements * step, 0, group * columns + row));
-                long last = Math.Min(entry.Length, (first + count * rowElements * (source.InputsFirst ? 1 : step)) * size);
-                entry.File.Release(entry.Offset + first * size, last - first * size);
-            }
-        }
-
+        long outputsStored = (long)part.Groups * part.GroupSize;
+        long first = CheckpointSchema.IsStacked(_model, parameter) ? expert * outputsStored * inputs : 0;
+        _queue.Add(weight, part, entry, first, source.InputsFirst);
         return weight;
     }
 

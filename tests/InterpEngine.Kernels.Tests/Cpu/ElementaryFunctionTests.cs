@@ -47,6 +47,23 @@ public sealed class ElementaryFunctionTests(ITestOutputHelper log)
         Assert.True(worst <= allowed, $"{name}({at:R}) is off by {worst:F3} ulp.");
     }
 
+    public static IEnumerable<TheoryDataRow<InstructionSet>> Sets() => CpuDevice.InstructionSets.Select(set => new TheoryDataRow<InstructionSet>(set));
+
+    /// <summary>The exponential of log-probabilities: what is added to a 1 may be off by more ulps the smaller it is.</summary>
+    [Theory]
+    [MemberData(nameof(Sets))]
+    public void The_exponential_beside_a_1_is_accurate_where_it_counts(InstructionSet set)
+    {
+        using var device = new CpuDevice(1, set);
+        float[] x = [.. Sweep().Where(value => value <= 0)], y = new float[x.Length];
+        device.Evaluate(5, x, y);
+        for (int i = 0; i < x.Length; i++)
+        {
+            double expected = Math.Exp(Math.Max(-86, x[i])), allowed = x[i] >= -5 ? 1 : 4.5;
+            Assert.True(Math.Abs(y[i] - expected) <= allowed * Ulp((float)expected), $"e^{x[i]:R} is {y[i]:R}");
+        }
+    }
+
     /// <summary>Every 9973rd float of both signs, the ends, and dense samples where the functions are busy.</summary>
     private static IEnumerable<float> Sweep()
     {

@@ -1,4 +1,4 @@
-using System.Runtime.CompilerServices;
+using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using InterpEngine.Formats;
 using InterpEngine.Kernels;
@@ -28,20 +28,28 @@ internal sealed unsafe partial class WeightLoader : IStoredParameters
         SafetensorsEntry entry = Find(kept, new Place(layer));
         double[] values = Recycled(inputs * count).TryPop(out double[]? used) ? used : new double[inputs * count];
         long outputs = (long)part.Groups * part.GroupSize;
-        (int rows, int columns) = inputsFirst ? (inputs, count) : (count, inputs);
+        int size = entry.ElementType.Size(), rows = inputsFirst ? inputs : count;
+        long first = Stored(start), span = Stored(start + count - 1) + 1 - first;
+        var bytes = new byte[(inputsFirst ? span : inputs) * size];
         for (int row = 0; row < rows; row++)
         {
-            for (int column = 0; column < columns; column++)
+            entry.File.Read(entry.Offset + (inputsFirst ? row * outputs + first : Stored(start + row) * inputs) * size, bytes);
+            if (inputsFirst)
             {
-                (int input, int output) = inputsFirst ? (row, column) : (column, row);
-                long at = Stored(start + output);
-                values[output * inputs + input] = Element(entry, inputsFirst ? input * outputs + at : at * inputs + input);
+                for (int output = 0; output < count; output++)
+                {
+                    values[output * inputs + row] = Element(bytes, entry.ElementType, (int)(Stored(start + output) - first));
+                }
+            }
+            else
+            {
+                for (int input = 0; input < inputs; input++)
+                {
+                    values[row * inputs + input] = Element(bytes, entry.ElementType, input);
+                }
             }
         }
 
-        int size = entry.ElementType.Size();
-        long first = inputsFirst ? 0 : Stored(start) * inputs, end = inputsFirst ? entry.Count : (Stored(start + count - 1) + 1) * inputs;
-        entry.File.Release(entry.Offset + first * size, (end - first) * size);
         return values;
 
         // The stored tensor's output that is one of this part.
@@ -58,13 +66,12 @@ internal sealed unsafe partial class WeightLoader : IStoredParameters
         return buffers ??= new Stack<double[]>();
     }
 
-    private static double Element(SafetensorsEntry entry, long index) => entry.ElementType switch
+    private static double Element(ReadOnlySpan<byte> bytes, ElementType type, int index) => type switch
     {
-        ElementType.F64 => Unsafe.ReadUnaligned<double>(entry.Pointer + index * 8),
-        ElementType.F32 => Unsafe.ReadUnaligned<float>(entry.Pointer + index * 4),
-        ElementType.F16 => (double)Unsafe.ReadUnaligned<Half>(entry.Pointer + index * 2),
-        _ => BitConverter.Int32BitsToSingle(
-            Unsafe.ReadUnaligned<short>(entry.Pointer + index * 2) << 16),
+        ElementType.F64 => BinaryPrimitives.ReadDoubleLittleEndian(bytes[(index * 8)..]),
+        ElementType.F32 => BinaryPrimitives.ReadSingleLittleEndian(bytes[(index * 4)..]),
+        ElementType.F16 => (double)BinaryPrimitives.ReadHalfLittleEndian(bytes[(index * 2)..]),
+        _ => BitConverter.Int32BitsToSingle(BinaryPrimitives.ReadInt16LittleEndian(bytes[(index * 2)..]) << 16),
     };
 
     private Weight ProcessedMatrix(WeightProcessor processor, Parameter parameter, int layer)

@@ -152,23 +152,10 @@ internal sealed class StoredVectors : IDisposable
         return product == d;
     }
 
-    private static unsafe float[] Read(SafetensorsEntry entry, SafetensorsEntry? scale, long first, int count)
-    {
-        if (entry.Type != SafetensorsType.I8 || scale is null)
-        {
-            return entry.ToSingles(first, count);
-        }
-
-        int columns = (int)entry.Shape[^1];
-        float[] scales = scale.ToSingles(first / columns, count / columns), values = new float[count];
-        var stored = new ReadOnlySpan<sbyte>(entry.Pointer + first, count);
-        for (int i = 0; i < count; i++)
-        {
-            values[i] = stored[i] * scales[i / columns];
-        }
-
-        return values;
-    }
+    private static float[] Read(SafetensorsEntry entry, SafetensorsEntry? scale, long first, int count) =>
+        entry.Type == SafetensorsType.I8 && scale is not null
+            ? Narrowing.Load(entry, scale, first, count)
+            : entry.ToSingles(first, count);
 
     private static IEnumerable<string> CaptureShards(string folder)
     {

@@ -18,6 +18,26 @@ public static class Narrowing
     /// <summary>The tensor beside one of type I8 that holds what its rows are to be multiplied by.</summary>
     public static string ScaleName(string tensor) => $"{tensor}.scale";
 
+    /// <summary>Elements of a tensor of type I8, whole rows of its last axis, times the scales of their rows.</summary>
+    /// <param name="entry">The tensor.</param>
+    /// <param name="scales">The tensor <see cref="ScaleName"/> beside it.</param>
+    /// <param name="first">The first element, in row-major order.</param>
+    /// <param name="count">How many.</param>
+    /// <exception cref="InvalidFileException">A file cannot be read, or has become shorter.</exception>
+    internal static float[] Load(SafetensorsEntry entry, SafetensorsEntry scales, long first, int count)
+    {
+        int columns = (int)entry.Shape[^1];
+        float[] factors = scales.ToSingles(first / columns, count / columns), values = new float[count];
+        var stored = new sbyte[count];
+        entry.File.Read(entry.Offset + first, MemoryMarshal.AsBytes(stored.AsSpan()));
+        for (int i = 0; i < count; i++)
+        {
+            values[i] = stored[i] * factors[i / columns];
+        }
+
+        return values;
+    }
+
     /// <summary>Converts rows.</summary>
     /// <param name="type">F32, BF16, F16 or I8.</param>
     /// <param name="values">[rows, columns].</param>

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using InterpEngine.Captures;
 using InterpEngine.Formats;
+using InterpEngine.Tests.Formats;
 using Xunit;
 
 namespace InterpEngine.Tests.Captures;
@@ -121,5 +122,26 @@ public sealed class NarrowingTests
         Narrowing.Store(SafetensorsType.F32, values, 1, stored, []);
         Assert.Equal(MemoryMarshal.AsBytes(values.AsSpan()).ToArray(), stored);
         Assert.Throws<ArgumentOutOfRangeException>(() => Narrowing.Store(SafetensorsType.U8, values, 1, stored, []));
+    }
+
+    [Fact]
+    public void Some_rows_of_I8_are_loaded_and_a_file_cut_short_meanwhile_is_refused()
+    {
+        using var folder = new TemporaryFolder();
+        string path = folder["a.safetensors"];
+        byte[] stored = [.. Enumerable.Range(0, 12).Select(i => (byte)(i - 6))], scales = new byte[4 * sizeof(float)];
+        new float[] { 1, 2, 0.5f, 3 }.CopyTo(MemoryMarshal.Cast<byte, float>(scales.AsSpan()));
+        SafetensorsSamples.Write(
+            path, null, (new("a.scale", SafetensorsType.F32, [4]), scales), (new("a", SafetensorsType.I8, [4, 3]), stored));
+        using SafetensorsFile file = SafetensorsFile.Open(path);
+        SafetensorsEntry entry = file.Tensors["a"], beside = file.Tensors["a.scale"];
+        Assert.Equal([-6, -4, -2, 0, 0.5f, 1], Narrowing.Load(entry, beside, 3, 6));
+        using (var other = new FileStream(path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite))
+        {
+            other.SetLength(other.Length - 4);
+        }
+
+        Assert.Equal([-6, -4, -2], Narrowing.Load(entry, beside, 3, 3));
+        Assert.Throws<InvalidFileException>(() => Narrowing.Load(entry, beside, 6, 6));
     }
 }

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using InterpEngine.Formats;
 
@@ -76,12 +75,17 @@ internal sealed class StoredWeights : IDisposable
     }
 
     /// <summary>Chosen rows of a safetensors tensor [rows, …], read alone: the rest stays on disk.</summary>
-    public unsafe float[] ReadRows(string name, ReadOnlySpan<int> rows, params ReadOnlySpan<int> shape)
+    public float[] ReadRows(string name, ReadOnlySpan<int> rows, params ReadOnlySpan<int> shape)
     {
         SafetensorsEntry entry = _safetensors!.Tensors.GetValueOrDefault(name) ?? throw Missing(name);
         if (!shape.SequenceEqual(Shape(name)))
         {
             throw Unfit(name, $"[{string.Join(", ", shape.ToArray())}]");
+        }
+
+        if (entry.Type is not (SafetensorsType.F32 or SafetensorsType.F16 or SafetensorsType.BF16))
+        {
+            throw Unfit(name, "F32, F16 or BF16 elements");
         }
 
         int length = 1;
@@ -93,19 +97,8 @@ internal sealed class StoredWeights : IDisposable
         var values = new float[(long)rows.Length * length];
         for (int i = 0; i < rows.Length; i++)
         {
-            long at = (long)rows[i] * length;
             ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)rows[i], (uint)shape[0], nameof(rows));
-            Span<float> row = values.AsSpan(i * length, length);
-            for (int j = 0; j < length; j++, at++)
-            {
-                row[j] = entry.Type switch
-                {
-                    SafetensorsType.F32 => Unsafe.ReadUnaligned<float>(entry.Pointer + at * sizeof(float)),
-                    SafetensorsType.F16 => (float)Unsafe.ReadUnaligned<Half>(entry.Pointer + at * 2),
-                    SafetensorsType.BF16 => BitConverter.Int32BitsToSingle(Unsafe.ReadUnaligned<short>(entry.Pointer + at * 2) << 16),
-                    _ => throw Unfit(name, "F32, F16 or BF16 elements"),
-                };
-            }
+            entry.ToSingles((long)rows[i] * length, length).CopyTo(values.AsSpan(i * length));
         }
 
         return values;

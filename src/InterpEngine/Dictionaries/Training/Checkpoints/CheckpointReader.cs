@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.InteropServices;
 using InterpEngine.Formats;
 
 namespace InterpEngine.Dictionaries.Training;
@@ -49,15 +50,11 @@ public sealed class CheckpointReader
 
     /// <summary>A tensor of 64-bit words.</summary>
     /// <exception cref="InvalidFileException">It is missing, or another.</exception>
-    public unsafe ulong[] Words(string name, params ReadOnlySpan<int?> shape)
+    public ulong[] Words(string name, params ReadOnlySpan<int?> shape)
     {
         SafetensorsEntry entry = Entry(name, SafetensorsType.U64, shape);
         var words = new ulong[entry.Count];
-        for (int i = 0; i < words.Length; i++)
-        {
-            words[i] = System.Buffers.Binary.BinaryPrimitives.ReadUInt64LittleEndian(new(entry.Pointer + i * sizeof(ulong), sizeof(ulong)));
-        }
-
+        entry.File.Read(entry.Offset, MemoryMarshal.AsBytes(words.AsSpan()));
         return words;
     }
 
@@ -65,10 +62,10 @@ public sealed class CheckpointReader
     internal void Require(string name, int rows, int columns) => Entry(name, SafetensorsType.F32, [rows, columns]);
 
     /// <summary>Copies a tensor of singles.</summary>
-    internal unsafe void CopyTo(string name, Kernels.Tensor to)
+    internal void CopyTo(string name, Kernels.Tensor to)
     {
         SafetensorsEntry entry = Entry(name, SafetensorsType.F32, [to.Shape[0], to.Shape[1]]);
-        to.CopyFrom(new ReadOnlySpan<float>(entry.Pointer, checked((int)to.Shape.Count)));
+        to.CopyFrom<float>(entry.ToSingles());
     }
 
     /// <summary>The error of a file that is not this run's.</summary>

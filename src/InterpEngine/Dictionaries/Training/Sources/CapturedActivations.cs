@@ -167,22 +167,15 @@ public sealed class CapturedActivations : IRowStream
         }
 
         /// <summary>Integers times the scales of their rows, which are those along the last axis.</summary>
-        private unsafe float[] Integers(SafetensorsEntry entry, long first, int count)
+        private float[] Integers(SafetensorsEntry entry, long first, int count)
         {
             SafetensorsEntry scales = Entry(Narrowing.ScaleName(entry.Name));
-            int columns = (int)entry.Shape[^1];
-            if (scales.Type != SafetensorsType.F32 || scales.Count != entry.Count / columns)
+            if (scales.Type != SafetensorsType.F32 || scales.Count != entry.Count / entry.Shape[^1])
             {
                 throw Broken($"{InputFile.Quote(scales.Name)} does not have a scale for every row");
             }
 
-            float[] factors = scales.ToSingles(first / columns, count / columns), values = new float[count];
-            for (int i = 0; i < count; i++)
-            {
-                values[i] = ((sbyte*)entry.Pointer)[first + i] * factors[i / columns];
-            }
-
-            return values;
+            return Narrowing.Load(entry, scales, first, count);
         }
 
         private static int WidthOf(SafetensorsEntry entry) => (int)(entry.Count / Math.Max(1, entry.Shape[0]));

@@ -82,7 +82,7 @@ internal sealed class KernelFactory(Accelerator accelerator, KernelCache? cache)
         int threads = Math.Min(marked.Threads, accelerator.MaxNumThreadsPerGroup);
         if (accelerator is not CudaAccelerator cuda)
         {
-            return new Kernel<TLauncher>(accelerator.LoadKernel(method).CreateLauncherDelegate<TLauncher>(), threads);
+            return new Kernel<TLauncher>(Checked(accelerator.LoadKernel(method).CreateLauncherDelegate<TLauncher>(), marked), threads);
         }
 
         try
@@ -105,13 +105,40 @@ internal sealed class KernelFactory(Accelerator accelerator, KernelCache? cache)
     /// <summary>The launcher, with the driver's errors as ours.</summary>
     internal static TLauncher Guarded<TLauncher>(TLauncher launcher) where TLauncher : Delegate
     {
-        ParameterExpression[] parameters =
-            [.. typeof(TLauncher).GetMethod("Invoke")!.GetParameters().Select(parameter => Expression.Parameter(parameter.ParameterType))];
+        ParameterExpression[] parameters = ParametersOf<TLauncher>();
         ParameterExpression error = Expression.Parameter(typeof(CudaException));
         Expression rethrown = Expression.Throw(Expression.Call(((Func<CudaException, DeviceException>)Failed).Method, error));
         Expression body = Expression.TryCatch(
             Expression.Invoke(Expression.Constant(launcher), parameters), Expression.Catch(error, rethrown));
         return Expression.Lambda<TLauncher>(body, parameters).Compile();
+    }
+
+    /// <summary>The simulator's launcher, which refuses what a GPU refuses.</summary>
+    internal static TLauncher Checked<TLauncher>(TLauncher launcher, KernelAttribute marked) where TLauncher : Delegate
+    {
+        ParameterExpression[] parameters = ParametersOf<TLauncher>();
+        MethodInfo check = ((Action<KernelConfig, KernelAttribute>)CheckLaunch).Method;
+        Expression body = Expression.Block(
+            Expression.Call(check, parameters[1], Expression.Constant(marked)),
+            Expression.Invoke(Expression.Constant(launcher), parameters));
+        return Expression.Lambda<TLauncher>(body, parameters).Compile();
+    }
+
+    private static ParameterExpression[] ParametersOf<TLauncher>() where TLauncher : Delegate =>
+        [.. typeof(TLauncher).GetMethod("Invoke")!.GetParameters().Select(parameter => Expression.Parameter(parameter.ParameterType))];
+
+    private static void CheckLaunch(KernelConfig config, KernelAttribute marked)
+    {
+        if (config.GridDim.X <= 0 || config.GroupDim.X <= 0 || config.GroupDim.X > marked.Threads)
+        {
+            throw new InvalidOperationException($"A launch of {config.GridDim.X} groups of {config.GroupDim.X} threads; the kernel has {marked.Threads}.");
+        }
+
+        if (config.SharedMemoryConfig.ArraySize > marked.DynamicBytes)
+        {
+            throw new InvalidOperationException(
+                $"A launch with {config.SharedMemoryConfig.ArraySize} bytes of shared memory; the kernel is marked with {marked.DynamicBytes}.");
+        }
     }
 
     private static DeviceException Failed(CudaException error) => new(

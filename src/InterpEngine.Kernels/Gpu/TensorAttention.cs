@@ -39,11 +39,6 @@ internal static class TensorAttention
 
     public static void Run(GpuDevice device, in Attention op)
     {
-        if ((long)op.Q.Shape[0] * op.Q.Shape[1] * op.Q.Shape[2] == 0)
-        {
-            return;
-        }
-
         if (op.SoftCap > 0)
         {
             Run<CappedScore>(device, in op);

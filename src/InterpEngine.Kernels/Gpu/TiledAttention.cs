@@ -46,9 +46,9 @@ internal sealed class TiledAttention
         (_device, _op, _causal) = (device, op, op.Causal ? 1 : 0);
         (_batch, _queries, _heads) = (op.Q.Shape[0], op.Q.Shape[1], op.Q.Shape[2]);
         _score = device.Load<ScoreLauncher>(
-            op.Keys % 4 == 0 ? TiledAttentionKernels.Score<AtOnce> : TiledAttentionKernels.Score<OneByOne>);
+            op.Keys % 4 == 0 && GpuDevice.AreAligned(op.Scores) ? TiledAttentionKernels.Score<AtOnce> : TiledAttentionKernels.Score<OneByOne>);
         _mix = device.Load<MixLauncher>(
-            op.V.Shape[3] % 4 == 0 ? TiledAttentionKernels.Mix<AtOnce> : TiledAttentionKernels.Mix<OneByOne>);
+            op.V.Shape[3] % 4 == 0 && GpuDevice.AreAligned(op.Z) ? TiledAttentionKernels.Mix<AtOnce> : TiledAttentionKernels.Mix<OneByOne>);
         _weigh = device.Load<WeighLauncher>(TiledAttentionKernels.Weigh);
         _side = PlainProduct.Side(_score.Threads);
     }
@@ -92,7 +92,7 @@ internal sealed class TiledAttention
                     Weigh(part, scoresAt, weightsAt);
                 }
 
-                if (_op.Z is { } z)
+                if (_op.Z is { Shape.Count: > 0 } z)
                 {
                     Mix(part, weightsAt, z);
                 }

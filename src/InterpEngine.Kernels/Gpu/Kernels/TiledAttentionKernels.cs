@@ -170,8 +170,8 @@ internal static class TiledAttentionKernels
 
         Group.Barrier();
 
-        // Keys that all of the tile's queries see need no asking.
-        int commonFirst = firsts[toQuery - fromQuery], commonEnd = ends[0];
+        // Keys that all of the tile's queries see need no asking. There are none where the first or the last is padding, which has end 0.
+        int commonFirst = firsts[toQuery - fromQuery], commonEnd = IntrinsicMath.Min(ends[0], ends[toQuery - fromQuery]);
         long square = ofPair * pairStride + (long)(fromQuery - firstQuery) * keys;
         long valueRow = ((long)batch * capacity * kvHeads + kvHead) * valueSize;
         Sums8x4 sums = default;

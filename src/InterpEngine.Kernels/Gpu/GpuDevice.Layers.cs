@@ -94,9 +94,9 @@ public sealed partial class GpuDevice
         {
             TensorAttention.Run(this, in op);
         }
-        else if (TiledAttention.Accepts(in op))
+        else if (StagedAttention.Of(this, in op) is { } staged)
         {
-            TiledAttention.Run(this, in op);
+            staged.Run();
         }
         else
         {

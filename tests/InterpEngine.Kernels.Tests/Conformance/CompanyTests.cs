@@ -261,6 +261,31 @@ public sealed class CompanyTests
         }
     }
 
+    /// <summary>A text that is longer than the pieces in which a GPU's groups share it.</summary>
+    [Theory]
+    [MemberData(nameof(DeviceNames))]
+    public void Long_sequences(string device)
+    {
+        using var run = new OpRun(Devices.All[device].Value, 9);
+        Sequence one = Sequence.Random(run, 530), other = Sequence.Random(run, 300);
+        const int token = Sequence.Heads * Sequence.Size;
+        foreach (int window in (int[])[0, 270])
+        {
+            float[] whole = Attend(run, [one], 530, queries: 25, 530, window)[0];
+            float[][] batch = Attend(run, [other, one], 537, queries: 25, 540, window);
+            Assert.Equal(whole, batch[1]);
+            Assert.Equal(batch[0], Attend(run, [other], 300, queries: 25, 300, window)[0]);
+            foreach (int n in (int[])[506, 512, 513, 530])
+            {
+                float[] step = Attend(run, [one.Take(n)], n, queries: 1, 600, window)[0];
+                Assert.Equal(whole[((n - 506) * token)..((n - 505) * token)], step);
+                Assert.Equal(step, Attend(run, [other, one.Take(n)], n, queries: 1, 600, window, counted: true)[1]);
+            }
+
+            Assert.Equal(whole[(18 * token)..], Attend(run, [one], 530, queries: 7, 530, window)[0]);
+        }
+    }
+
     private static void RowsAlone(OpRun run, int rows, int columns, int outputs, Action<Matrix, Matrix> op)
     {
         Tensor x = run.Tensor(run.Values(rows * columns), rows, columns);
@@ -280,7 +305,8 @@ public sealed class CompanyTests
     }
 
     /// <summary>Z of each sequence's last queries, the sequences ending together at <paramref name="keys"/>.</summary>
-    private static float[][] Attend(OpRun run, Sequence[] sequences, int keys, int queries, int capacity, int window)
+    private static float[][] Attend(
+        OpRun run, Sequence[] sequences, int keys, int queries, int capacity, int window, bool counted = false)
     {
         int batch = sequences.Length;
         using Tensor q = Place(run, sequences, s => s.Q, queries, queries, Sequence.Heads);
@@ -289,7 +315,17 @@ public sealed class CompanyTests
         using Tensor spans = run.Device.Upload<int>([.. sequences.SelectMany(s => (int[])[keys - s.Length, keys])], batch, 2);
         using Tensor z = run.Device.Allocate(ElementType.F32, q.Shape);
         Tensor slopes = run.Tensor([0.5f, 0.03f], 2), sinks = run.Tensor([0.2f, -1], 2);
-        var op = new Attention { Q = q, K = k, V = v, Keys = keys, Spans = spans, Scale = 0.3f, Window = window };
+        var op = new Attention
+        {
+            Q = q,
+            K = k,
+            V = v,
+            Keys = counted ? capacity : keys,
+            KeyCount = counted ? run.Tensor([keys], 1) : null,
+            Spans = spans,
+            Scale = 0.3f,
+            Window = window,
+        };
         run.Device.Run(op with { SoftCap = 0.9f, Slopes = slopes, Sinks = sinks, Z = z });
         float[] all = z.ToArray<float>();
         int token = Sequence.Heads * Sequence.Size;

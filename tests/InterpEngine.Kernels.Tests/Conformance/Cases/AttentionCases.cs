@@ -143,6 +143,20 @@ internal static class AttentionCases
         yield return Case(new(2, 9, 20, 4, 48) { ValueSize = 32 });
         yield return Case(new(1, 70, 70, 2, 16) { Slopes = true, Sinks = true, Window = 33, Causal = false });
         yield return Case(new(1, 1, 900, 8, 64) { Groups = 4 });
+        foreach (Setup option in (Setup[])
+        [
+            new(2, 1, 600, 4, 8) { Groups = 4, Padding = Padding.Left, Capacity = 610 },
+            new(2, 1, 530, 5, 6) { Groups = 5, Sinks = true, Window = 300 },
+            new(2, 3, 540, 2, 8) { Slopes = true, SoftCap = 2, ValueSize = 12, Padding = Padding.Both, Causal = false },
+            new(1, 2, 300, 6, 7) { Groups = 3, ValueSize = 5, SpecialValues = special, Window = 40 },
+            new(1, 1, 4200, 1, 4) { Sinks = true },
+            new(1, 2, 290, 2, 8) { Given = Given.Scores, Special = special },
+            new(1, 2, 290, 2, 8) { Given = Given.Pattern, Groups = 2 },
+        ])
+        {
+            yield return Case(option);
+        }
+
         yield return Case(new(0, 3, 3, 2, 8));
         yield return Case(new(0, 20, 20, 2, 8));
         yield return Case(new(2, 20, 20, 2, 8) { ValueSize = 0 });

@@ -9,6 +9,8 @@ namespace InterpEngine.Kernels.Gpu;
 /// </summary>
 internal sealed unsafe class SimulatedPlatform : GpuPlatform
 {
+    private bool _isRecording;
+
     private SimulatedPlatform(Context context, CPUDevice device)
         : base(context, device.CreateCPUAccelerator(context, CPUAcceleratorMode.Parallel), null)
     {
@@ -47,7 +49,29 @@ internal sealed unsafe class SimulatedPlatform : GpuPlatform
 
     public override void Write(ReadOnlySpan<byte> source, nint destination) => source.CopyTo(new Span<byte>((void*)destination, source.Length));
 
-    public override void Read(nint source, Span<byte> destination) => new Span<byte>((void*)source, destination.Length).CopyTo(destination);
+    public override void Read(nint source, Span<byte> destination)
+    {
+        if (_isRecording)
+        {
+            throw new InvalidOperationException("Nothing can be read from a GPU while its work is recorded.");
+        }
+
+        new Span<byte>((void*)source, destination.Length).CopyTo(destination);
+    }
+
+    /// <summary>Runs what a GPU would record, and refuses what it would.</summary>
+    public Tensor[] Record(Func<Tensor[]> body)
+    {
+        _isRecording = true;
+        try
+        {
+            return body();
+        }
+        finally
+        {
+            _isRecording = false;
+        }
+    }
 
     public override void Clear(nint address, long bytes) => NativeMemory.Clear((void*)address, checked((nuint)bytes));
 

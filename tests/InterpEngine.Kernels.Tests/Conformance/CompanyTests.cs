@@ -76,31 +76,59 @@ public sealed class CompanyTests
         Weight[] weights = [.. Enumerable.Range(0, groups).Select(_ => run.Weight(run.Values(inner * columns), inner, columns, type))];
         Tensor[] biases = [.. Enumerable.Range(0, groups).Select(_ => run.Tensor(run.Values(columns), columns))];
         using Tensor together = run.Device.Allocate(ElementType.F32, rows, columns), apart = run.Device.Allocate(ElementType.F32, rows, columns);
+        int few = Math.Min(rows, 4); // a step of a generation has no more, and the simulator needs seconds for each
+        int[] choice = [.. Enumerable.Range(0, few).Select(row => (row * 5 + 3) % groups)];
+        Matrix First(Matrix all) => all with { Rows = few };
         foreach (bool plain in (bool[])[true, false])
         {
+            using WeightGroup group = run.Device.Group(weights, plain ? null : biases);
             var op = new GroupedMatMul
             {
                 X = x,
-                W = weights,
+                W = group,
                 Starts = starts,
-                Bias = plain ? null : biases,
                 Activation = plain ? Activation.None : Activation.Silu,
                 Multiply = plain ? default(Matrix?) : multiply,
                 Out = together,
             };
             run.Device.Run(op);
-            for (int group = 0; group < groups; group++)
+            for (int g = 0; g < groups; g++)
             {
-                if (starts[group + 1] > starts[group])
+                if (starts[g + 1] > starts[g])
                 {
-                    run.Device.Run((op with { Out = apart }).Of(group));
+                    run.Device.Run((op with { Out = apart }).Of(g));
                 }
             }
 
             Assert.Equal(apart.ToArray<float>(), together.ToArray<float>());
+            GroupedMatMul chosen = op with
+            {
+                X = First(x),
+                Starts = default,
+                Choice = run.Tensor(choice, few),
+                Multiply = plain ? default(Matrix?) : First(multiply),
+                Out = First(together),
+            };
+            run.Device.Run(chosen);
+            for (int row = 0; row < few; row++)
+            {
+                run.Device.Run((chosen with { Out = First(apart) }).Of(choice[row], row, row + 1));
+            }
+
+            Assert.Equal(apart.ToArray<float>(), together.ToArray<float>());
+            Assert.Throws<ArgumentException>(() => run.Device.Run(op with { Starts = starts.AsMemory(1) }));
+            foreach (int none in (int[])[-1, groups])
+            {
+                Assert.Throws<ArgumentException>(() =>
+                {
+                    run.Device.Run(chosen with { Choice = run.Tensor([none, .. choice[1..]], few) });
+                    together.ToArray<float>();
+                });
+            }
         }
 
-        Assert.Throws<ArgumentException>(() => run.Device.Run(new GroupedMatMul { X = x, W = weights, Starts = starts.AsMemory(1), Out = together }));
+        Assert.Throws<ArgumentException>(() => run.Device.Group([]));
+        Assert.Throws<ArgumentException>(() => run.Device.Group(weights, biases[1..]));
     }
 
     /// <summary>A cache that goes on where the device alone knows: the same bits as with a number that the host gives.</summary>

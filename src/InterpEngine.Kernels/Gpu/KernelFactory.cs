@@ -27,7 +27,10 @@ internal sealed record KernelText(int SharedBytes, bool HasDynamicMemory, string
 /// Makes kernels of methods marked with <see cref="KernelAttribute"/>, each when it is first asked for, and keeps them: ILGPU itself
 /// holds launchers weakly.
 /// </summary>
-internal sealed class KernelFactory(Accelerator accelerator, KernelCache? cache)
+/// <param name="accelerator">Where they run.</param>
+/// <param name="cache">Where their text is kept; null for nowhere.</param>
+/// <param name="groupBytes">How much shared memory a group may have.</param>
+internal sealed class KernelFactory(Accelerator accelerator, KernelCache? cache, Func<int> groupBytes)
 {
     private readonly ConcurrentDictionary<Delegate, object> _kernels = [];
     private readonly Lock _compiling = new();
@@ -88,10 +91,13 @@ internal sealed class KernelFactory(Accelerator accelerator, KernelCache? cache)
         try
         {
             cuda.Bind();
-            Kernel kernel = cuda.LoadKernel(Compiled(cuda, method, marked));
+            PTXCompiledKernel compiled = Compiled(cuda, method, marked);
+            Kernel kernel = cuda.LoadKernel(compiled);
             if (marked.DynamicBytes > 0)
             {
-                CudaDriver.AllowDynamicMemory(((CudaKernel)kernel).FunctionPtr, marked.DynamicBytes);
+                const int gaps = 1 << 10; // between what is allocated
+                int room = groupBytes() - EntryPointOf(compiled).SharedMemory.StaticSize - gaps;
+                CudaDriver.AllowDynamicMemory(((CudaKernel)kernel).FunctionPtr, Math.Min(marked.DynamicBytes, room));
             }
 
             return new Kernel<TLauncher>(Guarded(kernel.CreateLauncherDelegate<TLauncher>()), threads);

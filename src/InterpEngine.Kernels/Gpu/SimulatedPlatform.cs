@@ -11,10 +11,8 @@ internal sealed unsafe class SimulatedPlatform : GpuPlatform
 {
     private bool _isRecording;
 
-    private SimulatedPlatform(Context context, CPUDevice device)
-        : base(context, device.CreateCPUAccelerator(context, CPUAcceleratorMode.Parallel), null)
-    {
-    }
+    private SimulatedPlatform(Context context, CPUDevice device, int groupBytes)
+        : base(context, device.CreateCPUAccelerator(context, CPUAcceleratorMode.Parallel), null) => GroupBytes = groupBytes;
 
     public override string Name => "gpu (ilgpu cpu accelerator)";
 
@@ -23,12 +21,14 @@ internal sealed unsafe class SimulatedPlatform : GpuPlatform
 
     public override int ColumnsAtOnce(int rows) => 24;
 
+    public override int GroupBytes { get; }
+
     /// <summary>Creates it with a number of warps in a group and of threads in a warp, powers of two: more find more, slowly. The kernels of
     /// tensor cores need 32.</summary>
-    public static SimulatedPlatform Create(int warps = 2, int lanes = 2)
+    public static SimulatedPlatform Create(int warps = 2, int lanes = 2, int groupBytes = 227 << 10)
     {
         var context = Context.Create(builder => KernelFactory.Configure(builder));
-        return new SimulatedPlatform(context, new CPUDevice(lanes, warps, 1));
+        return new SimulatedPlatform(context, new CPUDevice(lanes, warps, 1), groupBytes);
     }
 
     protected override nint AllocateMemory(long bytes)

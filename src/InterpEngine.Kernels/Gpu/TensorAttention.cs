@@ -39,7 +39,13 @@ internal static class TensorAttention
     /// change.</summary>
     public static bool Accepts(GpuPlatform platform, in Attention op) =>
         TensorProduct.RunsOn(platform) && op.GivenScores is null && op.GivenPattern is null
-        && Math.Max(op.Q.Shape[3], op.V.Shape[3]) <= TensorAttentionKernels.LargestSize;
+        && Math.Max(op.Q.Shape[3], op.V.Shape[3]) <= LargestSize(platform);
+
+    /// <summary>The largest head that fits in a group's shared memory.</summary>
+    private static int LargestSize(GpuPlatform platform) =>
+        TensorAttentionKernels.Stages<Head256>(TensorAttentionKernels.LargestSize, platform.GroupBytes) > 0
+            ? TensorAttentionKernels.LargestSize
+            : TensorAttentionKernels.LargestSize / 2;
 
     public static void Run(GpuDevice device, in Attention op)
     {
@@ -128,7 +134,8 @@ internal static class TensorAttention
         where TChannels : struct, IChannels<TChannels>
         where TScore : struct, IScore
     {
-        int channels = default(TChannels).Chunks * 8, stages = TensorAttentionKernels.Stages<THead>(channels), aligned = Aligned(op.Q);
+        int channels = default(TChannels).Chunks * 8, aligned = Aligned(op.Q);
+        int stages = TensorAttentionKernels.Stages<THead>(channels, device.Platform.GroupBytes);
         int keyChunks = default(THead).Blocks * 4, chunks = keyChunks + channels / 8;
         using Tensor packed = Packed(device, in op, keyChunks, chunks);
         ArrayView<Bits4> rounded = device.Platform.View<Bits4>(packed.Address, packed.Shape.Count / 4);

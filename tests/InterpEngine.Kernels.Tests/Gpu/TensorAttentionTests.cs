@@ -1,3 +1,4 @@
+using InterpEngine.Kernels.Gpu;
 using InterpEngine.Kernels.Tests.Conformance;
 
 namespace InterpEngine.Kernels.Tests.Gpu;
@@ -147,6 +148,21 @@ public sealed class TensorAttentionTests(TensorCores device) : IClassFixture<Ten
                 .. Enumerable.Repeat(float.NaN, (capacity - all) * size),
             ];
         }
+    }
+
+    /// <summary>A GeForce has less shared memory than an H100: heads of 128 have one tile there at a time, and larger ones continue in
+    /// fp32.</summary>
+    [Fact]
+    public void Less_shared_memory_moves_no_bit()
+    {
+        Assert.SkipUnless(Devices.Named is null or Devices.Simulated, "a GPU has what it has");
+        var options = new CudaOptions { Bf16Attention = true };
+        using var small = new GpuDevice(SimulatedPlatform.Create(8, 32, 99 << 10), options);
+        using var exact = new GpuDevice(SimulatedPlatform.Create(8, 32), options with { Bf16Attention = false });
+        Shape medium = new(1, 20, 66, 1, 1, 128, 128), large = new(1, 5, 9, 1, 1, 256, 256);
+        Assert.Equal(Attend(device.Gpu, medium, observe: false).Z, Attend(small, medium, observe: false).Z);
+        Assert.Equal(Attend(exact, large, observe: false).Z, Attend(small, large, observe: false).Z);
+        Assert.NotEqual(Attend(device.Gpu, large, observe: false).Z, Attend(small, large, observe: false).Z);
     }
 
     [Fact]

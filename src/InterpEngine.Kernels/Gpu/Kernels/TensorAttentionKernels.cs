@@ -67,8 +67,11 @@ internal static class TensorAttentionKernels
     private const int MostRows = Threads;
     private const int BlockChunks = 4; // 64 bytes: one step of two instructions
 
-    /// <summary>What a group's shared memory may take on every architecture.</summary>
+    /// <summary>What queries, keys and values may take of a group's shared memory, so that two groups share an H100's multiprocessor.</summary>
     private const int LargestShared = 96 << 10;
+
+    /// <summary>Bytes of shared memory for everything else.</summary>
+    private const int OtherShared = 12 << 10;
 
     /// <summary>Bytes of shared memory: queries, and as many tiles of keys and values, in BF16.</summary>
     public static int SharedBytes<THead>(int channels, int stages) where THead : struct, IHeadShape
@@ -80,9 +83,15 @@ internal static class TensorAttentionKernels
     /// <summary>Rows of a group.</summary>
     public static int Rows<THead>() where THead : struct, IHeadShape => default(THead).Twice ? Threads : Threads / 2;
 
-    /// <summary>Tiles in shared memory: two where they fit, so that one is copied while the other is worked on.</summary>
-    public static int Stages<THead>(int channels) where THead : struct, IHeadShape =>
-        SharedBytes<THead>(channels, 2) <= LargestShared ? 2 : 1;
+    /// <summary>Tiles in shared memory: two where they fit, so that one is copied while the other is worked on; none where not even one
+    /// does.</summary>
+    /// <param name="channels">Channels of the output.</param>
+    /// <param name="groupBytes">Shared memory that a group may have.</param>
+    public static int Stages<THead>(int channels, int groupBytes) where THead : struct, IHeadShape
+    {
+        int room = Math.Min(LargestShared, groupBytes - OtherShared);
+        return SharedBytes<THead>(channels, 2) <= room ? 2 : SharedBytes<THead>(channels, 1) <= room ? 1 : 0;
+    }
 
     /// <summary>
     /// Keys and values of all heads as the kernels below copy them: of each of the first <paramref name="keys"/> tokens of a sequence,

@@ -117,14 +117,6 @@ public sealed class CompanyTests
 
             Assert.Equal(apart.ToArray<float>(), together.ToArray<float>());
             Assert.Throws<ArgumentException>(() => run.Device.Run(op with { Starts = starts.AsMemory(1) }));
-            foreach (int none in (int[])[-1, groups])
-            {
-                Assert.Throws<ArgumentException>(() =>
-                {
-                    run.Device.Run(chosen with { Choice = run.Tensor([none, .. choice[1..]], few) });
-                    together.ToArray<float>();
-                });
-            }
         }
 
         Assert.Throws<ArgumentException>(() => run.Device.Group([]));
@@ -178,6 +170,28 @@ public sealed class CompanyTests
             to.ToArray<float>();
         });
         Assert.DoesNotContain(3, to.ToArray<float>());
+    }
+
+    [Theory]
+    [MemberData(nameof(DeviceNames))]
+    public void A_choice_of_no_weight(string device)
+    {
+        using Device on = Devices.OpenAnew(device);
+        foreach (ElementType type in (ElementType[])[ElementType.F32, ElementType.BF16, ElementType.I8])
+        {
+            using Weight one = on.CreateWeight(4, 3, type), two = on.CreateWeight(4, 3, type);
+            using WeightGroup group = on.Group([one, two]);
+            using Tensor x = on.Upload<float>(new float[8], 2, 4), output = on.Allocate(ElementType.F32, 2, 3);
+            foreach (int none in (int[])[-1, 2])
+            {
+                using Tensor choice = on.Upload<int>([1, none], 2);
+                Assert.Throws<ArgumentException>(() =>
+                {
+                    on.Run(new GroupedMatMul { X = x, W = group, Choice = choice, Out = output });
+                    output.ToArray<float>();
+                });
+            }
+        }
     }
 
     private static void Together(OpRun run, int rows, int inner, int size, int heads, ElementType type, RotaryPairs pairs)

@@ -223,8 +223,8 @@ internal static class PiecedAttentionKernels
         int i = 0;
         for (; i + 16 <= count; i += 16)
         {
-            EightValues first = EightValues.Load(v, at, stride), last = EightValues.Load(v, at + 8L * stride, stride);
-            sums = last.Add(first.Add(sums, weights, i), weights, i + 8);
+            Eight first = Eight.Load(v, at, stride), last = Eight.Load(v, at + 8L * stride, stride);
+            sums = Add(Add(sums, first, weights, i), last, weights, i + 8);
             at += 16L * stride;
         }
 
@@ -237,33 +237,15 @@ internal static class PiecedAttentionKernels
         return sums;
     }
 
-    /// <summary>A channel of eight keys.</summary>
-    private struct EightValues
+    private static Four Add(Four sums, Eight v, ArrayView<Four> weights, int i)
     {
-        private float _v0, _v1, _v2, _v3, _v4, _v5, _v6, _v7;
-
-        public static EightValues Load(ArrayView<float> v, long at, int stride) => new()
-        {
-            _v0 = v[at],
-            _v1 = v[at + stride],
-            _v2 = v[at + 2L * stride],
-            _v3 = v[at + 3L * stride],
-            _v4 = v[at + 4L * stride],
-            _v5 = v[at + 5L * stride],
-            _v6 = v[at + 6L * stride],
-            _v7 = v[at + 7L * stride],
-        };
-
-        public readonly Four Add(Four sums, ArrayView<Four> weights, int i)
-        {
-            sums = Four.Fma(_v0, weights[i], sums);
-            sums = Four.Fma(_v1, weights[i + 1], sums);
-            sums = Four.Fma(_v2, weights[i + 2], sums);
-            sums = Four.Fma(_v3, weights[i + 3], sums);
-            sums = Four.Fma(_v4, weights[i + 4], sums);
-            sums = Four.Fma(_v5, weights[i + 5], sums);
-            sums = Four.Fma(_v6, weights[i + 6], sums);
-            return Four.Fma(_v7, weights[i + 7], sums);
-        }
+        sums = Four.Fma(v.V0, weights[i], sums);
+        sums = Four.Fma(v.V1, weights[i + 1], sums);
+        sums = Four.Fma(v.V2, weights[i + 2], sums);
+        sums = Four.Fma(v.V3, weights[i + 3], sums);
+        sums = Four.Fma(v.V4, weights[i + 4], sums);
+        sums = Four.Fma(v.V5, weights[i + 5], sums);
+        sums = Four.Fma(v.V6, weights[i + 6], sums);
+        return Four.Fma(v.V7, weights[i + 7], sums);
     }
 }

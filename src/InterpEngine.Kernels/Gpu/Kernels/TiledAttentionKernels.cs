@@ -121,14 +121,26 @@ internal static class TiledAttentionKernels
         }
 
         float sink = sinks.Length != 0 ? sinks[pair % heads] : float.NegativeInfinity, max = sink, sum = 0;
-        int lane = AttentionKernels.Lane(seen);
-        for (int j = seen.First + lane; j < seen.End; j += Group.DimX)
+        int begin = seen.First + AttentionKernels.Lane(seen), step = Group.DimX, j = begin;
+        for (; j < seen.End - 7 * step; j += 8 * step)
+        {
+            max = Eight.Load(scores, from + j, step).Max(max);
+        }
+
+        for (; j < seen.End; j += step)
         {
             max = Elementary.Max(max, scores[from + j]);
         }
 
         max = GroupTree.Max(max, scratch);
-        for (int j = seen.First + lane; j < seen.End; j += Group.DimX)
+        for (j = begin; j < seen.End - 7 * step; j += 8 * step)
+        {
+            Eight exponentials = Eight.Load(scores, from + j, step).Exp(max);
+            exponentials.Store(weights, to + j, step);
+            sum = exponentials.Sum(sum);
+        }
+
+        for (; j < seen.End; j += step)
         {
             float e = Elementary.Exp(scores[from + j] - max);
             weights[to + j] = e;
@@ -137,7 +149,12 @@ internal static class TiledAttentionKernels
 
         sum = GroupTree.Sum(sum, scratch);
         float factor = 1 / (sinks.Length != 0 ? sum + Elementary.Exp(sink - max) : sum);
-        for (int j = seen.First + lane; j < seen.End; j += Group.DimX)
+        for (j = begin; j < seen.End - 7 * step; j += 8 * step)
+        {
+            Eight.Load(weights, to + j, step).Times(factor).Store(weights, to + j, step);
+        }
+
+        for (; j < seen.End; j += step)
         {
             weights[to + j] *= factor;
         }

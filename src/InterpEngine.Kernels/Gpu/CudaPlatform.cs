@@ -20,10 +20,16 @@ internal sealed unsafe class CudaPlatform : GpuPlatform
     private CopyStream? _copies;
 
     private CudaPlatform(Context context, CudaDevice device)
-        : base(context, device.CreateCudaAccelerator(context), KernelCache.OfUser()) =>
+        : base(context, device.CreateCudaAccelerator(context), KernelCache.OfUser())
+    {
+        const DeviceAttributeKind largestGroupMemory = (DeviceAttributeKind)97; // …MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
         Name = $"cuda:{device.DeviceId} ({device.Name})";
+        GroupBytes = s_api.GetDeviceAttribute(largestGroupMemory, device.DeviceId);
+    }
 
     public override string Name { get; }
+
+    public override int GroupBytes { get; }
 
     /// <summary>Opens a GPU.</summary>
     /// <exception cref="DeviceException">The driver cannot open it.</exception>

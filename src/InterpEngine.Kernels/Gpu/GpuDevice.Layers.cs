@@ -83,22 +83,27 @@ public sealed partial class GpuDevice
     /// <inheritdoc/>
     protected override void Execute(in Attention op)
     {
-        int batch = op.Q.Shape[0], queries = op.Q.Shape[1], heads = op.Q.Shape[2];
+        int queries = op.Q.Shape[1], heads = op.Q.Shape[2];
+        long rows = (long)op.Q.Shape[0] * queries * heads;
         int kind = op.GivenPattern is not null ? AttentionKernels.GivenPattern : op.GivenScores is not null ? AttentionKernels.GivenScores : 0;
-        if (Options.Bf16Attention && TensorAttention.Accepts(_platform, in op))
+        if (rows == 0)
+        {
+            // Nothing is asked.
+        }
+        else if (Options.Bf16Attention && TensorAttention.Accepts(_platform, in op))
         {
             TensorAttention.Run(this, in op);
         }
-        else if (TiledAttention.Accepts(in op))
+        else if (StagedAttention.Of(this, in op) is { } staged)
         {
-            TiledAttention.Run(this, in op);
+            staged.Run();
         }
-        else if ((long)batch * queries * heads > 0)
+        else
         {
             Kernel<AttentionLauncher> kernel = Load<AttentionLauncher>(AttentionKernels.Attend);
             (Floats z, Halves zNarrow) = op.Z is null ? default : Views(op.Z);
             kernel.Launch(
-                Stream, (Groups((long)batch * heads * queries), kernel.Threads), View<float>(op.Q), View<float>(op.K), View<float>(op.V),
+                Stream, (Groups(rows), kernel.Threads), View<float>(op.Q), View<float>(op.K), View<float>(op.V),
                 View<int>(op.Spans), CountOf(in op), ViewOrEmpty(op.GivenPattern ?? op.GivenScores), kind, ViewOrEmpty(op.Slopes), ViewOrEmpty(op.Sinks),
                 ViewOrEmpty(op.Scores), ViewOrEmpty(op.Pattern), z, zNarrow, queries, heads, op.K.Shape[2], op.Q.Shape[3],
                 op.V.Shape[3], op.K.Shape[1], op.Keys, op.Window, op.Causal ? 1 : 0, op.Scale, op.SoftCap);

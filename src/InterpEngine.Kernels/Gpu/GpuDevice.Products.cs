@@ -61,11 +61,14 @@ public sealed partial class GpuDevice
     /// <inheritdoc/>
     protected override void Execute(in GroupedMatMul op)
     {
-        int inner = op.X.Columns, columns = op.Out.Columns;
-        IProduct way = Products[0];
-        long leading = Own(op.W[0]).Leading;
-        bool together = op.X.Rows > 0 && columns > 0 && op.W.All(w => way.Accepts(Own(w), inner, columns, 0, 0) && Own(w).Leading == leading);
-        if (together && way.Run(in op))
+        if (op.X.Rows == 0 || op.Out.Columns == 0)
+        {
+            return;
+        }
+
+        // With the bits of each group's own product. What the device cannot choose among, the host does.
+        bool possible = op.Choice is null || op.W.IsChosenByDevice;
+        if (possible && WayOf(op.W.Weights) is { } way && way.Run(in op))
         {
             Finish(in op);
         }
@@ -73,6 +76,27 @@ public sealed partial class GpuDevice
         {
             base.Execute(in op);
         }
+    }
+
+    /// <summary>Of each weight where it, its scales and its bias lie, in bytes; −1 for no bias.</summary>
+    private protected override Tensor? AddressesOf(IReadOnlyList<Weight> weights, IReadOnlyList<Tensor>? biases)
+    {
+        if (WayOf(weights) is not { } way || !way.Chooses(Own(weights[0])))
+        {
+            return null;
+        }
+
+        long[] addresses = [.. weights.SelectMany((weight, i) => (long[])[Own(weight).Address, Own(weight).Scales, biases?[i].Address ?? -1])];
+        return Upload<long>(addresses, weights.Count, WeightAddress.Length);
+    }
+
+    /// <summary>The way that products with weights of one shape and type go; null where they do not lie alike.</summary>
+    private IProduct? WayOf(IReadOnlyList<Weight> weights)
+    {
+        GpuWeight first = Own(weights[0]);
+        return weights.All(weight => Own(weight).Leading == first.Leading)
+            ? Products.First(product => product.Accepts(first, first.Inner, first.Columns, 0, 0))
+            : null;
     }
 
     /// <summary>Rotations after products, neighbours with equal tables two at a time: queries and keys.</summary>

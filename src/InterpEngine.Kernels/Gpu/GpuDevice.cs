@@ -64,7 +64,12 @@ public sealed partial class GpuDevice : Device
     public override Recording Record(Tensor input, Func<Tensor[]> body)
     {
         ObjectDisposedException.ThrowIf(IsDisposed, this);
-        return _platform is CudaPlatform cuda ? new Graphs.GraphRecording(this, cuda, input, body) : base.Record(input, body);
+        return _platform switch
+        {
+            CudaPlatform cuda => new Graphs.GraphRecording(this, cuda, input, body),
+            SimulatedPlatform simulated => base.Record(input, () => simulated.Record(body)),
+            _ => base.Record(input, body),
+        };
     }
 
     /// <inheritdoc/>
@@ -174,7 +179,7 @@ public sealed partial class GpuDevice : Device
     internal ArrayView<float> ViewOrEmpty(in Matrix? matrix) => matrix is { } given ? View(in given) : default;
 
     /// <summary>Where a kernel that meets an index past its table leaves the op's number.</summary>
-    private ArrayView<int> Faults
+    internal ArrayView<int> Faults
     {
         get
         {

@@ -19,7 +19,11 @@ internal interface IProduct : IDisposable
     /// <returns>False where it has none; nothing is computed then.</returns>
     bool Run(ReadOnlySpan<MatMul> products) => false;
 
-    /// <summary>Computes an op whose weights it accepts, if it has a way of its own for groups of rows.</summary>
+    /// <summary>Whether it follows a choice among accepted weights that the device alone knows (<see cref="GroupedMatMul.Choice"/>).</summary>
+    bool Chooses(GpuWeight weight) => false;
+
+    /// <summary>Computes an op whose weights it accepts, if it has a way of its own for groups of rows. Rows choose among weights only where it
+    /// <see cref="Chooses"/>.</summary>
     /// <returns>False where it has none; nothing is computed then.</returns>
     bool Run(in GroupedMatMul op) => false;
 }

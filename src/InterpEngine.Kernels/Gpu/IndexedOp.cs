@@ -12,6 +12,7 @@ internal enum IndexedOp
     Append,
     SparseEncode,
     SparseProduct,
+    GroupedMatMul,
 
     /// <summary>No bad index: a sparse matrix of 2³¹ entries or more.</summary>
     TooManySurvivors,

@@ -27,7 +27,10 @@ internal sealed record KernelText(int SharedBytes, bool HasDynamicMemory, string
 /// Makes kernels of methods marked with <see cref="KernelAttribute"/>, each when it is first asked for, and keeps them: ILGPU itself
 /// holds launchers weakly.
 /// </summary>
-internal sealed class KernelFactory(Accelerator accelerator, KernelCache? cache)
+/// <param name="accelerator">Where they run.</param>
+/// <param name="cache">Where their text is kept; null for nowhere.</param>
+/// <param name="groupBytes">How much shared memory a group may have.</param>
+internal sealed class KernelFactory(Accelerator accelerator, KernelCache? cache, Func<int> groupBytes)
 {
     private readonly ConcurrentDictionary<Delegate, object> _kernels = [];
     private readonly Lock _compiling = new();
@@ -82,16 +85,19 @@ internal sealed class KernelFactory(Accelerator accelerator, KernelCache? cache)
         int threads = Math.Min(marked.Threads, accelerator.MaxNumThreadsPerGroup);
         if (accelerator is not CudaAccelerator cuda)
         {
-            return new Kernel<TLauncher>(accelerator.LoadKernel(method).CreateLauncherDelegate<TLauncher>(), threads);
+            return new Kernel<TLauncher>(Checked(accelerator.LoadKernel(method).CreateLauncherDelegate<TLauncher>(), marked), threads);
         }
 
         try
         {
             cuda.Bind();
-            Kernel kernel = cuda.LoadKernel(Compiled(cuda, method, marked));
+            PTXCompiledKernel compiled = Compiled(cuda, method, marked);
+            Kernel kernel = cuda.LoadKernel(compiled);
             if (marked.DynamicBytes > 0)
             {
-                CudaDriver.AllowDynamicMemory(((CudaKernel)kernel).FunctionPtr, marked.DynamicBytes);
+                const int gaps = 1 << 10; // between what is allocated
+                int room = groupBytes() - EntryPointOf(compiled).SharedMemory.StaticSize - gaps;
+                CudaDriver.AllowDynamicMemory(((CudaKernel)kernel).FunctionPtr, Math.Min(marked.DynamicBytes, room));
             }
 
             return new Kernel<TLauncher>(Guarded(kernel.CreateLauncherDelegate<TLauncher>()), threads);
@@ -105,13 +111,40 @@ internal sealed class KernelFactory(Accelerator accelerator, KernelCache? cache)
     /// <summary>The launcher, with the driver's errors as ours.</summary>
     internal static TLauncher Guarded<TLauncher>(TLauncher launcher) where TLauncher : Delegate
     {
-        ParameterExpression[] parameters =
-            [.. typeof(TLauncher).GetMethod("Invoke")!.GetParameters().Select(parameter => Expression.Parameter(parameter.ParameterType))];
+        ParameterExpression[] parameters = ParametersOf<TLauncher>();
         ParameterExpression error = Expression.Parameter(typeof(CudaException));
         Expression rethrown = Expression.Throw(Expression.Call(((Func<CudaException, DeviceException>)Failed).Method, error));
         Expression body = Expression.TryCatch(
             Expression.Invoke(Expression.Constant(launcher), parameters), Expression.Catch(error, rethrown));
         return Expression.Lambda<TLauncher>(body, parameters).Compile();
+    }
+
+    /// <summary>The simulator's launcher, which refuses what a GPU refuses.</summary>
+    internal static TLauncher Checked<TLauncher>(TLauncher launcher, KernelAttribute marked) where TLauncher : Delegate
+    {
+        ParameterExpression[] parameters = ParametersOf<TLauncher>();
+        MethodInfo check = ((Action<KernelConfig, KernelAttribute>)CheckLaunch).Method;
+        Expression body = Expression.Block(
+            Expression.Call(check, parameters[1], Expression.Constant(marked)),
+            Expression.Invoke(Expression.Constant(launcher), parameters));
+        return Expression.Lambda<TLauncher>(body, parameters).Compile();
+    }
+
+    private static ParameterExpression[] ParametersOf<TLauncher>() where TLauncher : Delegate =>
+        [.. typeof(TLauncher).GetMethod("Invoke")!.GetParameters().Select(parameter => Expression.Parameter(parameter.ParameterType))];
+
+    private static void CheckLaunch(KernelConfig config, KernelAttribute marked)
+    {
+        if (config.GridDim.X <= 0 || config.GroupDim.X <= 0 || config.GroupDim.X > marked.Threads)
+        {
+            throw new InvalidOperationException($"A launch of {config.GridDim.X} groups of {config.GroupDim.X} threads; the kernel has {marked.Threads}.");
+        }
+
+        if (config.SharedMemoryConfig.ArraySize > marked.DynamicBytes)
+        {
+            throw new InvalidOperationException(
+                $"A launch with {config.SharedMemoryConfig.ArraySize} bytes of shared memory; the kernel is marked with {marked.DynamicBytes}.");
+        }
     }
 
     private static DeviceException Failed(CudaException error) => new(

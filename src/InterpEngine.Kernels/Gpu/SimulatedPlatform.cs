@@ -9,10 +9,10 @@ namespace InterpEngine.Kernels.Gpu;
 /// </summary>
 internal sealed unsafe class SimulatedPlatform : GpuPlatform
 {
-    private SimulatedPlatform(Context context, CPUDevice device)
-        : base(context, device.CreateCPUAccelerator(context, CPUAcceleratorMode.Parallel), null)
-    {
-    }
+    private bool _isRecording;
+
+    private SimulatedPlatform(Context context, CPUDevice device, int groupBytes)
+        : base(context, device.CreateCPUAccelerator(context, CPUAcceleratorMode.Parallel), null) => GroupBytes = groupBytes;
 
     public override string Name => "gpu (ilgpu cpu accelerator)";
 
@@ -21,12 +21,14 @@ internal sealed unsafe class SimulatedPlatform : GpuPlatform
 
     public override int ColumnsAtOnce(int rows) => 24;
 
+    public override int GroupBytes { get; }
+
     /// <summary>Creates it with a number of warps in a group and of threads in a warp, powers of two: more find more, slowly. The kernels of
     /// tensor cores need 32.</summary>
-    public static SimulatedPlatform Create(int warps = 2, int lanes = 2)
+    public static SimulatedPlatform Create(int warps = 2, int lanes = 2, int groupBytes = 227 << 10)
     {
         var context = Context.Create(builder => KernelFactory.Configure(builder));
-        return new SimulatedPlatform(context, new CPUDevice(lanes, warps, 1));
+        return new SimulatedPlatform(context, new CPUDevice(lanes, warps, 1), groupBytes);
     }
 
     protected override nint AllocateMemory(long bytes)
@@ -47,7 +49,29 @@ internal sealed unsafe class SimulatedPlatform : GpuPlatform
 
     public override void Write(ReadOnlySpan<byte> source, nint destination) => source.CopyTo(new Span<byte>((void*)destination, source.Length));
 
-    public override void Read(nint source, Span<byte> destination) => new Span<byte>((void*)source, destination.Length).CopyTo(destination);
+    public override void Read(nint source, Span<byte> destination)
+    {
+        if (_isRecording)
+        {
+            throw new InvalidOperationException("Nothing can be read from a GPU while its work is recorded.");
+        }
+
+        new Span<byte>((void*)source, destination.Length).CopyTo(destination);
+    }
+
+    /// <summary>Runs what a GPU would record, and refuses what it would.</summary>
+    public Tensor[] Record(Func<Tensor[]> body)
+    {
+        _isRecording = true;
+        try
+        {
+            return body();
+        }
+        finally
+        {
+            _isRecording = false;
+        }
+    }
 
     public override void Clear(nint address, long bytes) => NativeMemory.Clear((void*)address, checked((nuint)bytes));
 

@@ -18,13 +18,17 @@ internal static class TensorAttention
 
     private delegate void AttendLauncher(
         Queue queue, Config config, Floats q, ArrayView<Bits4> packed, Ints sequences, Ints keyCount, Floats slopes,
-        Floats sinks, Floats statistics, Floats z, Halves zNarrow, int queries, int heads, int kvHeads, int size, int valueSize, int keys, int window,
-        int causal, float scale, float cap, int stages, int aligned);
+        Floats sinks, Floats statistics, ArrayView<Sum4> totals, Floats z, Halves zNarrow, int queries, int heads, int kvHeads, int size,
+        int valueSize, int keys, int window, int causal, float scale, float cap, int stages, int aligned);
 
     private delegate void StepLauncher(
-        Queue queue, Config config, Floats q, Floats k, Floats v, Ints sequences, Ints keyCount, Floats slopes, Floats sinks, Floats z,
-        Halves zNarrow, int queries, int heads, int kvHeads, int size, int valueSize, int capacity, int keys, int window, int causal,
-        float scale, float cap);
+        Queue queue, Config config, Floats q, Floats k, Floats v, Ints sequences, Ints keyCount, Floats slopes, Floats sinks,
+        ArrayView<Sum4> outputs, ArrayView<Sum4> softmaxes, Floats z, Halves zNarrow, int pieces, int queries, int heads, int kvHeads, int size,
+        int valueSize, int capacity, int keys, int window, int causal, float scale, float cap);
+
+    private delegate void JoinLauncher(
+        Queue queue, Config config, Ints sequences, Ints keyCount, Floats sinks, ArrayView<Sum4> outputs, ArrayView<Sum4> softmaxes, Floats z,
+        Halves zNarrow, int pieces, int queries, int heads, int kvHeads, int valueSize, int keys, int window, int causal);
 
     private delegate void ObserveLauncher(
         Queue queue, Config config, Floats q, ArrayView<Bits4> packed, Ints spans, Floats slopes, Floats statistics, Floats scores,
@@ -35,15 +39,16 @@ internal static class TensorAttention
     /// change.</summary>
     public static bool Accepts(GpuPlatform platform, in Attention op) =>
         TensorProduct.RunsOn(platform) && op.GivenScores is null && op.GivenPattern is null
-        && Math.Max(op.Q.Shape[3], op.V.Shape[3]) <= TensorAttentionKernels.LargestSize;
+        && Math.Max(op.Q.Shape[3], op.V.Shape[3]) <= LargestSize(platform);
+
+    /// <summary>The largest head that fits in a group's shared memory.</summary>
+    private static int LargestSize(GpuPlatform platform) =>
+        TensorAttentionKernels.Stages<Head256>(TensorAttentionKernels.LargestSize, platform.GroupBytes) > 0
+            ? TensorAttentionKernels.LargestSize
+            : TensorAttentionKernels.LargestSize / 2;
 
     public static void Run(GpuDevice device, in Attention op)
     {
-        if ((long)op.Q.Shape[0] * op.Q.Shape[1] * op.Q.Shape[2] == 0)
-        {
-            return;
-        }
-
         if (op.SoftCap > 0)
         {
             Run<CappedScore>(device, in op);
@@ -76,13 +81,31 @@ internal static class TensorAttention
     private static void Step<TScore>(GpuDevice device, in Attention op, Tensor z) where TScore : struct, IScore
     {
         (Floats wide, Halves narrow) = device.Views(z);
+        int pieces = Math.Max(1, (op.Keys + AttentionPieces.Keys - 1) / AttentionPieces.Keys), causal = op.Causal ? 1 : 0;
+        int queries = op.Q.Shape[1], heads = op.Q.Shape[2], kvHeads = op.K.Shape[2], valueSize = op.V.Shape[3];
+        long pairs = (long)op.K.Shape[0] * kvHeads;
+        int groups = GpuDevice.Groups(pairs * pieces);
+        using Tensor? outputs = pieces > 1 ? device.Allocate(ElementType.F32, groups, TensorAttentionStepKernels.OutputNumbers) : null;
+        using Tensor? softmaxes = pieces > 1 ? device.Allocate(ElementType.F32, groups, TensorAttentionStepKernels.LaneNumbers) : null;
         Kernel<StepLauncher> step = device.Load<StepLauncher>(TensorAttentionStepKernels.Attend<TScore>);
         step.Launch(
-            device.Stream, (GpuDevice.Groups((long)op.K.Shape[0] * op.K.Shape[2]), step.Threads), device.View<float>(op.Q),
-            device.View<float>(op.K), device.View<float>(op.V), device.View<int>(op.Spans), device.CountOf(in op),
-            device.ViewOrEmpty(op.Slopes), device.ViewOrEmpty(op.Sinks), wide, narrow, op.Q.Shape[1], op.Q.Shape[2], op.K.Shape[2],
-            op.Q.Shape[3], op.V.Shape[3], op.K.Shape[1], op.Keys, op.Window, op.Causal ? 1 : 0, op.Scale, op.SoftCap);
+            device.Stream, (groups, step.Threads), device.View<float>(op.Q), device.View<float>(op.K), device.View<float>(op.V),
+            device.View<int>(op.Spans), device.CountOf(in op), device.ViewOrEmpty(op.Slopes), device.ViewOrEmpty(op.Sinks),
+            Fours(device, outputs), Fours(device, softmaxes), wide, narrow, pieces, queries, heads, kvHeads, op.Q.Shape[3], valueSize,
+            op.K.Shape[1], op.Keys, op.Window, causal, op.Scale, op.SoftCap);
+        if (pieces > 1)
+        {
+            Kernel<JoinLauncher> join = device.Load<JoinLauncher>(TensorAttentionStepKernels.Join);
+            join.Launch(
+                device.Stream, (GpuDevice.Groups(pairs), join.Threads), device.View<int>(op.Spans), device.CountOf(in op),
+                device.ViewOrEmpty(op.Sinks), Fours(device, outputs), Fours(device, softmaxes), wide, narrow, pieces, queries, heads, kvHeads,
+                valueSize, op.Keys, op.Window, causal);
+        }
     }
+
+    /// <summary>A scratch in fours, or an empty view.</summary>
+    private static ArrayView<Sum4> Fours(GpuDevice device, Tensor? scratch) =>
+        scratch is null ? default : device.Platform.View<Sum4>(scratch.Address, scratch.Shape.Count / 4);
 
     private static void Attend<TScore>(GpuDevice device, in Attention op, Tensor statistics, Tensor z)
         where TScore : struct, IScore
@@ -111,15 +134,22 @@ internal static class TensorAttention
         where TChannels : struct, IChannels<TChannels>
         where TScore : struct, IScore
     {
-        int channels = default(TChannels).Chunks * 8, stages = TensorAttentionKernels.Stages<THead>(channels), aligned = Aligned(op.Q);
+        int channels = default(TChannels).Chunks * 8, aligned = Aligned(op.Q);
+        int stages = TensorAttentionKernels.Stages<THead>(channels, device.Platform.GroupBytes);
         int keyChunks = default(THead).Blocks * 4, chunks = keyChunks + channels / 8;
         using Tensor packed = Packed(device, in op, keyChunks, chunks);
         ArrayView<Bits4> rounded = device.Platform.View<Bits4>(packed.Address, packed.Shape.Count / 4);
         (Floats wide, Halves narrow) = device.Views(z);
+        Config grid = Grid<THead>(in op, channels, stages);
+
+        // Between the pieces of a long text, groups keep their rows' outputs in memory.
+        using Tensor? totals = op.Keys > AttentionPieces.Keys
+            ? device.Allocate(ElementType.F32, grid.GridDim.X, TensorAttentionKernels.Rows<THead>(), channels)
+            : null;
         Kernel<AttendLauncher> attend = device.Load<AttendLauncher>(TensorAttentionKernels.Attend<THead, TChannels, TScore>);
         attend.Launch(
-            device.Stream, Grid<THead>(in op, channels, stages), device.View<float>(op.Q), rounded, device.View<int>(op.Spans),
-            device.CountOf(in op), device.ViewOrEmpty(op.Slopes), device.ViewOrEmpty(op.Sinks), device.View<float>(statistics),
+            device.Stream, grid, device.View<float>(op.Q), rounded, device.View<int>(op.Spans),
+            device.CountOf(in op), device.ViewOrEmpty(op.Slopes), device.ViewOrEmpty(op.Sinks), device.View<float>(statistics), Fours(device, totals),
             wide, narrow, op.Q.Shape[1], op.Q.Shape[2], op.K.Shape[2], op.Q.Shape[3], op.V.Shape[3], op.Keys, op.Window,
             op.Causal ? 1 : 0, op.Scale, op.SoftCap, stages, aligned);
         if (op.Scores is not null || op.Pattern is not null)

@@ -96,9 +96,11 @@ internal sealed class TensorProduct(GpuDevice device, bool tf32) : IProduct
         return true;
     }
 
+    public bool Chooses(GpuWeight weight) => true;
+
     public bool Run(in GroupedMatMul op)
     {
-        if (op.W[0].Type == ElementType.BF16)
+        if (op.W.Weights[0].Type == ElementType.BF16)
         {
             Grouped<BF16Tensor>(in op);
         }
@@ -175,10 +177,9 @@ internal sealed class TensorProduct(GpuDevice device, bool tf32) : IProduct
 
     private void Grouped<TFormat>(in GroupedMatMul op) where TFormat : struct, ITensorFormat
     {
-        GpuWeight first = device.Own(op.W[0]);
+        GpuWeight first = device.Own(op.W.Weights[0]);
         int columns = op.Out.Columns, inner = op.X.Columns, size = first.Type.Size();
-        long[] tiles = [.. TilesOf(op)];
-        using Tensor table = device.Upload<long>(tiles, tiles.Length / TensorProductKernels.TableLength, TensorProductKernels.TableLength);
+        using Tensor table = op.Choice is { } choice ? TilesOf(choice, op.W.Addresses!) : TilesOf(op);
         using TensorRows x = TensorRows.Of<TFormat>(device, op.X, first.Type);
         using Tensor laid = x.Laid(table);
         Kernel<GroupedLauncher> kernel = device.Load<GroupedLauncher>(TensorProductKernels.Grouped<TFormat>);
@@ -190,21 +191,34 @@ internal sealed class TensorProduct(GpuDevice device, bool tf32) : IProduct
             device.ViewOrEmpty(op.Multiply), op.Multiply?.Stride ?? 0, device.View(op.Out), op.Out.Stride);
     }
 
-    private IEnumerable<long> TilesOf(GroupedMatMul op)
+    /// <summary>The tiles of groups of rows.</summary>
+    private Tensor TilesOf(GroupedMatMul op)
     {
-        for (int group = 0; group < op.W.Count; group++)
+        var tiles = new List<long>();
+        for (int group = 0; group < op.W.Weights.Count; group++)
         {
             int end = op.Starts.Span[group + 1];
             for (int row = op.Starts.Span[group]; row < end; row += TensorProductKernels.TileSide)
             {
-                yield return row;
-                yield return end;
-                GpuWeight weight = device.Own(op.W[group]);
-                ObjectDisposedException.ThrowIf(weight.Address == 0, weight);
-                yield return weight.Address / TensorRows.ChunkBytes;
-                yield return op.Bias is { } bias ? bias[group].Address / sizeof(float) : -1;
+                nint weight = device.Own(op.W.Weights[group]).Address;
+                tiles.AddRange([row, end, weight / TensorRows.ChunkBytes, op.W.Biases is { } biases ? biases[group].Address / sizeof(float) : -1]);
             }
         }
+
+        return device.Upload<long>(tiles.ToArray(), tiles.Count / TensorProductKernels.TableLength, TensorProductKernels.TableLength);
+    }
+
+    /// <summary>A tile for each row, with the weight that it chose.</summary>
+    private Tensor TilesOf(Tensor choice, Tensor addresses)
+    {
+        int rows = (int)choice.Shape.Count;
+        Tensor table = device.Allocate(ElementType.I64, rows, TensorProductKernels.TableLength);
+        var choose = device.Load<Action<Queue, Config, ArrayView<int>, int, ArrayView<long>, int, ArrayView<long>, ArrayView<int>>>(
+            TensorProductKernels.Choose);
+        choose.Launch(
+            device.Stream, (GpuDevice.Blocks(rows, choose.Threads), choose.Threads), device.View<int>(choice), rows, device.View<long>(addresses),
+            addresses.Shape[0], device.View<long>(table), device.Faults);
+        return table;
     }
 
     /// <summary>The rectangle of a weight that a product reads, in chunks.</summary>

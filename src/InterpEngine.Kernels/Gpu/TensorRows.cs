@@ -88,11 +88,15 @@ internal sealed class TensorRows(GpuDevice device, Tensor? rounded, nint address
         int tiles = table.Shape[0] * (TensorProductKernels.TileSide / TensorRowKernels.Rows), blocks = (chunks + 3) / 4;
         Tensor laid = device.Allocate(ElementType.I32, tiles, blocks, TensorRowKernels.TileChunks, 4);
         long count = (long)tiles * blocks * 32;
-        var lay = device.Load<Action<Queue, Config, ArrayView<Bits4>, long, ArrayView<long>, int, int, long, ArrayView<Bits4>>>(
-            TensorRowKernels.LayGroups);
-        lay.Launch(
-            device.Stream, (GpuDevice.Groups((count + lay.Threads - 1) / lay.Threads), lay.Threads), View, stride, device.View<long>(table),
-            chunks, blocks, count, device.Platform.View<Bits4>(laid.Address, laid.Shape.Count / 4));
+        if (count > 0)
+        {
+            var lay = device.Load<Action<Queue, Config, ArrayView<Bits4>, long, ArrayView<long>, int, int, long, ArrayView<Bits4>>>(
+                TensorRowKernels.LayGroups);
+            lay.Launch(
+                device.Stream, (GpuDevice.Groups((count + lay.Threads - 1) / lay.Threads), lay.Threads), View, stride,
+                device.View<long>(table), chunks, blocks, count, device.Platform.View<Bits4>(laid.Address, laid.Shape.Count / 4));
+        }
+
         return laid;
     }
 

@@ -55,6 +55,14 @@ internal sealed partial class ForwardPass
         }
 
         logits.Dispose();
+        if (_inputs.KeyCount is not null)
+        {
+            using (multipliers)
+            {
+                return new Choice(_device, indices, mixture.PerToken, multipliers.Reshape(_batch * _length, mixture.PerToken));
+            }
+        }
+
         int[] chosen = indices.ToArray<int>();
         indices.Dispose();
         VisitChoice(layer, mixture, ref chosen);
@@ -93,12 +101,12 @@ internal sealed partial class ForwardPass
     {
         int width = _description.Experts!.Width;
         using Tensor inputs = choice.Gather(Flat(normed), choice.Rows);
-        Tensor linear = ForEach(weights, choice, inputs, width, expert => expert.Up!);
+        Tensor linear = ForEach(weights.Up, choice, inputs, width);
         VisitExperts(HookKind.ExpertPreLinear, layer, choice, ref linear);
         Tensor neurons = ExpertNeurons(layer, weights, choice, inputs, linear);
         linear.Dispose();
         VisitExperts(HookKind.ExpertPost, layer, choice, ref neurons);
-        Tensor outputs = ForEach(weights, choice, neurons, _description.Width, expert => expert.Out);
+        Tensor outputs = ForEach(weights.Out, choice, neurons, _description.Width);
         neurons.Dispose();
         VisitExperts(HookKind.ExpertOut, layer, choice, ref outputs);
         return outputs;
@@ -110,10 +118,10 @@ internal sealed partial class ForwardPass
         float limit = _description.Experts.SwigluLimit;
         if (limit == 0 && !_hooks.Wants(HookKind.ExpertPre, layer))
         {
-            return ForEach(weights, choice, inputs, width, expert => expert.In, linear);
+            return ForEach(weights.In, choice, inputs, width, linear);
         }
 
-        Tensor pre = ForEach(weights, choice, inputs, width, expert => expert.In);
+        Tensor pre = ForEach(weights.In, choice, inputs, width);
         VisitExperts(HookKind.ExpertPre, layer, choice, ref pre);
         Tensor post = _device.Allocate(ElementType.F32, pre.Shape);
         if (limit > 0)
@@ -137,17 +145,15 @@ internal sealed partial class ForwardPass
     }
 
     /// <summary>One projection of every expert over its own rows; gated where <paramref name="gated"/> is given.</summary>
-    private Tensor ForEach(
-        MixtureWeights weights, Choice choice, Tensor x, int columns, Func<MlpWeights, Linear> projection, Tensor? gated = null)
+    private Tensor ForEach(WeightGroup experts, Choice choice, Tensor x, int columns, Tensor? gated = null)
     {
         Tensor result = _device.Allocate(ElementType.F32, x.Shape[0], columns);
-        Linear[] experts = [.. weights.Experts.Select(projection)];
         _device.Run(new GroupedMatMul
         {
             X = x,
-            W = [.. experts.Select(linear => linear.Weight)],
-            Bias = experts[0].Bias is null ? null : [.. experts.Select(linear => linear.Bias!)],
-            Starts = choice.Groups.Starts,
+            W = experts,
+            Starts = choice.Starts,
+            Choice = choice.Experts,
             Activation = gated is null ? Activation.None : _description.Activation,
             Multiply = View(gated),
             Out = result,
@@ -214,7 +220,7 @@ internal sealed partial class ForwardPass
         /// <param name="weights">[tokens, choices], taken over.</param>
         public Choice(Device device, ExpertGroups groups, Tensor weights)
         {
-            (_device, Groups, Weights) = (device, groups, weights);
+            (_device, Starts, Weights) = (device, groups.Starts, weights);
             var choices = new int[groups.Rows.Length];
             for (int i = 0; i < groups.Places.Length; i++)
             {
@@ -229,7 +235,25 @@ internal sealed partial class ForwardPass
             Choices = device.Upload<int>(choices, choices.Length);
         }
 
-        public ExpertGroups Groups { get; }
+        /// <summary>Choices that the host does not know: each has its place, in the order of the tokens.</summary>
+        /// <param name="device">Where it runs.</param>
+        /// <param name="experts">The expert of each choice, taken over.</param>
+        /// <param name="perToken">Choices of each token.</param>
+        /// <param name="weights">[tokens, choices], taken over.</param>
+        public Choice(Device device, Tensor experts, int perToken, Tensor weights)
+        {
+            (_device, Experts, Weights) = (device, experts, weights);
+            int[] places = [.. Enumerable.Range(0, (int)experts.Shape.Count)];
+            Rows = device.Upload<int>([.. places.Select(place => place / perToken)], places.Length);
+            Places = device.Upload<int>(places, places.Length);
+            Choices = Places.Share();
+        }
+
+        /// <summary>The first place of each expert, where the host knows them.</summary>
+        public ReadOnlyMemory<int> Starts { get; }
+
+        /// <summary>For each place, its expert, where only the device knows it.</summary>
+        public Tensor? Experts { get; }
 
         public Tensor Weights { get; }
 
@@ -251,6 +275,7 @@ internal sealed partial class ForwardPass
 
         public void Dispose()
         {
+            Experts?.Dispose();
             Weights.Dispose();
             Rows.Dispose();
             Places.Dispose();

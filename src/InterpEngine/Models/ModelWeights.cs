@@ -39,9 +39,12 @@ internal sealed record AttentionWeights(Linear Q, Linear K, Linear V, Linear O)
 /// <summary>An MLP. <see cref="Up"/> is there where it is gated.</summary>
 internal sealed record MlpWeights(Linear In, Linear? Up, Linear Out);
 
-/// <summary>A mixture of experts. <see cref="Shared"/> is the expert of all tokens.</summary>
-internal sealed record MixtureWeights(Linear Router, Tensor? Correction, IReadOnlyList<MlpWeights> Experts)
+/// <summary>A mixture of experts: a gated MLP's projections of each. <see cref="Shared"/> is the expert of all tokens.</summary>
+internal sealed record MixtureWeights(Linear Router, Tensor? Correction, WeightGroup In, WeightGroup Up, WeightGroup Out)
 {
+    /// <summary>Whether the device follows its router's choice without the host.</summary>
+    public bool IsChosenByDevice => In.IsChosenByDevice && Up.IsChosenByDevice && Out.IsChosenByDevice;
+
     public MlpWeights? Shared { get; init; }
 
     public Linear? SharedGate { get; init; }
@@ -69,6 +72,9 @@ internal sealed class ModelWeights : IDisposable
     public ModelWeights(IReadOnlyList<IDisposable> owned, long bytes) => (_owned, Bytes) = (owned, bytes);
 
     public long Bytes { get; }
+
+    /// <summary>Whether a step reads nothing back: routers' choices need not come to the host.</summary>
+    public bool MayBeRecorded => Blocks.All(block => block.Mixture is not { IsChosenByDevice: false });
 
     public required Weight TokenEmbedding { get; init; }
 

@@ -137,11 +137,9 @@ internal sealed partial class WeightLoader
 
     private MixtureWeights Mixture(int layer)
     {
-        MlpWeights[] experts = [.. Enumerable.Range(0, _model.Experts!.Count).Select(expert => new MlpWeights(
-            Linear(ExpertInWeight, ExpertInBias, layer, expert),
-            Linear(ExpertUpWeight, ExpertUpBias, layer, expert),
-            Linear(ExpertOutWeight, ExpertOutBias, layer, expert)))];
-        return new MixtureWeights(Linear(RouterWeight, RouterBias, layer), Vector(RouterCorrection, layer), experts)
+        return new MixtureWeights(
+            Linear(RouterWeight, RouterBias, layer), Vector(RouterCorrection, layer), Experts(ExpertInWeight, ExpertInBias, layer),
+            Experts(ExpertUpWeight, ExpertUpBias, layer), Experts(ExpertOutWeight, ExpertOutBias, layer))
         {
             Shared = !Has(SharedInWeight) ? null : new MlpWeights(
                 new Linear(Matrix(SharedInWeight, layer), null),
@@ -149,6 +147,15 @@ internal sealed partial class WeightLoader
                 new Linear(Matrix(SharedOutWeight, layer), null)),
             SharedGate = Has(SharedGateWeight) ? new Linear(Matrix(SharedGateWeight, layer), null) : null,
         };
+    }
+
+    private WeightGroup Experts(Parameter weight, Parameter bias, int layer)
+    {
+        Linear[] experts = [.. Enumerable.Range(0, _model.Experts!.Count).Select(expert => Linear(weight, bias, layer, expert))];
+        WeightGroup group = _device.Group(
+            [.. experts.Select(expert => expert.Weight)], experts[0].Bias is null ? null : [.. experts.Select(expert => expert.Bias!)]);
+        _made.Add(group);
+        return group;
     }
 
     private bool Has(Parameter parameter) => _model.Layout.Parameters.ContainsKey(parameter);

@@ -76,31 +76,51 @@ public sealed class CompanyTests
         Weight[] weights = [.. Enumerable.Range(0, groups).Select(_ => run.Weight(run.Values(inner * columns), inner, columns, type))];
         Tensor[] biases = [.. Enumerable.Range(0, groups).Select(_ => run.Tensor(run.Values(columns), columns))];
         using Tensor together = run.Device.Allocate(ElementType.F32, rows, columns), apart = run.Device.Allocate(ElementType.F32, rows, columns);
+        int few = Math.Min(rows, 4); // a step of a generation has no more, and the simulator needs seconds for each
+        int[] choice = [.. Enumerable.Range(0, few).Select(row => (row * 5 + 3) % groups)];
+        Matrix First(Matrix all) => all with { Rows = few };
         foreach (bool plain in (bool[])[true, false])
         {
+            using WeightGroup group = run.Device.Group(weights, plain ? null : biases);
             var op = new GroupedMatMul
             {
                 X = x,
-                W = weights,
+                W = group,
                 Starts = starts,
-                Bias = plain ? null : biases,
                 Activation = plain ? Activation.None : Activation.Silu,
                 Multiply = plain ? default(Matrix?) : multiply,
                 Out = together,
             };
             run.Device.Run(op);
-            for (int group = 0; group < groups; group++)
+            for (int g = 0; g < groups; g++)
             {
-                if (starts[group + 1] > starts[group])
+                if (starts[g + 1] > starts[g])
                 {
-                    run.Device.Run((op with { Out = apart }).Of(group));
+                    run.Device.Run((op with { Out = apart }).Of(g));
                 }
             }
 
             Assert.Equal(apart.ToArray<float>(), together.ToArray<float>());
+            GroupedMatMul chosen = op with
+            {
+                X = First(x),
+                Starts = default,
+                Choice = run.Tensor(choice, few),
+                Multiply = plain ? default(Matrix?) : First(multiply),
+                Out = First(together),
+            };
+            run.Device.Run(chosen);
+            for (int row = 0; row < few; row++)
+            {
+                run.Device.Run((chosen with { Out = First(apart) }).Of(choice[row], row, row + 1));
+            }
+
+            Assert.Equal(apart.ToArray<float>(), together.ToArray<float>());
+            Assert.Throws<ArgumentException>(() => run.Device.Run(op with { Starts = starts.AsMemory(1) }));
         }
 
-        Assert.Throws<ArgumentException>(() => run.Device.Run(new GroupedMatMul { X = x, W = weights, Starts = starts.AsMemory(1), Out = together }));
+        Assert.Throws<ArgumentException>(() => run.Device.Group([]));
+        Assert.Throws<ArgumentException>(() => run.Device.Group(weights, biases[1..]));
     }
 
     /// <summary>A cache that goes on where the device alone knows: the same bits as with a number that the host gives.</summary>
@@ -150,6 +170,28 @@ public sealed class CompanyTests
             to.ToArray<float>();
         });
         Assert.DoesNotContain(3, to.ToArray<float>());
+    }
+
+    [Theory]
+    [MemberData(nameof(DeviceNames))]
+    public void A_choice_of_no_weight(string device)
+    {
+        using Device on = Devices.OpenAnew(device);
+        foreach (ElementType type in (ElementType[])[ElementType.F32, ElementType.BF16, ElementType.I8])
+        {
+            using Weight one = on.CreateWeight(4, 3, type), two = on.CreateWeight(4, 3, type);
+            using WeightGroup group = on.Group([one, two]);
+            using Tensor x = on.Upload<float>(new float[8], 2, 4), output = on.Allocate(ElementType.F32, 2, 3);
+            foreach (int none in (int[])[-1, 2])
+            {
+                using Tensor choice = on.Upload<int>([1, none], 2);
+                Assert.Throws<ArgumentException>(() =>
+                {
+                    on.Run(new GroupedMatMul { X = x, W = group, Choice = choice, Out = output });
+                    output.ToArray<float>();
+                });
+            }
+        }
     }
 
     private static void Together(OpRun run, int rows, int inner, int size, int heads, ElementType type, RotaryPairs pairs)
@@ -261,6 +303,31 @@ public sealed class CompanyTests
         }
     }
 
+    /// <summary>A text that is longer than the pieces in which a GPU's groups share it.</summary>
+    [Theory]
+    [MemberData(nameof(DeviceNames))]
+    public void Long_sequences(string device)
+    {
+        using var run = new OpRun(Devices.All[device].Value, 9);
+        Sequence one = Sequence.Random(run, 530), other = Sequence.Random(run, 300);
+        const int token = Sequence.Heads * Sequence.Size;
+        foreach (int window in (int[])[0, 270])
+        {
+            float[] whole = Attend(run, [one], 530, queries: 25, 530, window)[0];
+            float[][] batch = Attend(run, [other, one], 537, queries: 25, 540, window);
+            Assert.Equal(whole, batch[1]);
+            Assert.Equal(batch[0], Attend(run, [other], 300, queries: 25, 300, window)[0]);
+            foreach (int n in (int[])[506, 512, 513, 530])
+            {
+                float[] step = Attend(run, [one.Take(n)], n, queries: 1, 600, window)[0];
+                Assert.Equal(whole[((n - 506) * token)..((n - 505) * token)], step);
+                Assert.Equal(step, Attend(run, [other, one.Take(n)], n, queries: 1, 600, window, counted: true)[1]);
+            }
+
+            Assert.Equal(whole[(18 * token)..], Attend(run, [one], 530, queries: 7, 530, window)[0]);
+        }
+    }
+
     private static void RowsAlone(OpRun run, int rows, int columns, int outputs, Action<Matrix, Matrix> op)
     {
         Tensor x = run.Tensor(run.Values(rows * columns), rows, columns);
@@ -280,7 +347,8 @@ public sealed class CompanyTests
     }
 
     /// <summary>Z of each sequence's last queries, the sequences ending together at <paramref name="keys"/>.</summary>
-    private static float[][] Attend(OpRun run, Sequence[] sequences, int keys, int queries, int capacity, int window)
+    private static float[][] Attend(
+        OpRun run, Sequence[] sequences, int keys, int queries, int capacity, int window, bool counted = false)
     {
         int batch = sequences.Length;
         using Tensor q = Place(run, sequences, s => s.Q, queries, queries, Sequence.Heads);
@@ -289,7 +357,17 @@ public sealed class CompanyTests
         using Tensor spans = run.Device.Upload<int>([.. sequences.SelectMany(s => (int[])[keys - s.Length, keys])], batch, 2);
         using Tensor z = run.Device.Allocate(ElementType.F32, q.Shape);
         Tensor slopes = run.Tensor([0.5f, 0.03f], 2), sinks = run.Tensor([0.2f, -1], 2);
-        var op = new Attention { Q = q, K = k, V = v, Keys = keys, Spans = spans, Scale = 0.3f, Window = window };
+        var op = new Attention
+        {
+            Q = q,
+            K = k,
+            V = v,
+            Keys = counted ? capacity : keys,
+            KeyCount = counted ? run.Tensor([keys], 1) : null,
+            Spans = spans,
+            Scale = 0.3f,
+            Window = window,
+        };
         run.Device.Run(op with { SoftCap = 0.9f, Slopes = slopes, Sinks = sinks, Z = z });
         float[] all = z.ToArray<float>();
         int token = Sequence.Heads * Sequence.Size;

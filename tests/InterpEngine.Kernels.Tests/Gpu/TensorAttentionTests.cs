@@ -1,3 +1,4 @@
+using InterpEngine.Kernels.Gpu;
 using InterpEngine.Kernels.Tests.Conformance;
 
 namespace InterpEngine.Kernels.Tests.Gpu;
@@ -32,6 +33,8 @@ public sealed class TensorAttentionTests(TensorCores device) : IClassFixture<Ten
         new(1, 130, 150, 1, 1, 16, 16, Padding: 3), // more than one tile of rows, whole tiles of keys before the diagonal
         new(1, 130, 200, 1, 1, 16, 16, Window: 66),
         new(1, 10, 70, 2, 1, 128, 128, Cap: 3),
+        new(2, 1, 1100, 2, 1, 32, 32, Padding: 9, Sinks: true), // several pieces of keys
+        new(1, 2, 1100, 1, 1, 16, 16, Window: 90, Slopes: true),
     ];
 
     public static IEnumerable<TheoryDataRow<int>> Shapes() =>
@@ -100,6 +103,66 @@ public sealed class TensorAttentionTests(TensorCores device) : IClassFixture<Ten
 
         static float[] Before(float[] values, int padding, int width) =>
             [.. Enumerable.Repeat(float.NaN, padding * width), .. values];
+    }
+
+    /// <summary>A text longer than the pieces in which groups share it: in tiles of rows, and token by token with a cache.</summary>
+    [Fact]
+    public void Pieces_of_keys_move_no_bit()
+    {
+        const int heads = 2, size = 16, length = 1040, last = 34, padding = 5, capacity = 2100, row = heads * size;
+        using var run = new OpRun(device.Gpu, 10);
+        float[] q = run.Values(last * row), k = run.Values(length * size), v = run.Values(length * size);
+        foreach (int window in (int[])[0, 40])
+        {
+            float[] rows = Z(q, length, window, 0), padded = Z(q, length, window, padding);
+            Assert.Equal(rows, padded);
+            foreach (int n in (int[])[length - last + 1, 1024, 1025, length])
+            {
+                int at = (n - 1 - (length - last)) * row;
+                Assert.Equal(rows[at..(at + row)], Z(q[at..(at + row)], n, window, padding));
+            }
+        }
+
+        float[] Z(float[] queries, int keys, int window, int before)
+        {
+            int count = queries.Length / row, all = keys + before;
+            using Tensor z = run.Device.Allocate(ElementType.F32, 1, count, heads, size);
+            run.Device.Run(new Attention
+            {
+                Q = run.Tensor(queries, 1, count, heads, size),
+                K = run.Tensor(Placed(k), 1, capacity, 1, size),
+                V = run.Tensor(Placed(v), 1, capacity, 1, size),
+                Keys = count == 1 ? capacity : all,
+                KeyCount = count == 1 ? run.Tensor([all], 1) : null,
+                Spans = run.Tensor([before, all], 1, 2),
+                Scale = 0.2f,
+                Window = window,
+                Sinks = run.Tensor([0.1f, -1], heads),
+                Z = z,
+            });
+            return z.ToArray<float>();
+
+            float[] Placed(float[] values) =>
+            [
+                .. Enumerable.Repeat(float.NaN, before * size), .. values[..(keys * size)],
+                .. Enumerable.Repeat(float.NaN, (capacity - all) * size),
+            ];
+        }
+    }
+
+    /// <summary>A GeForce has less shared memory than an H100: heads of 128 have one tile there at a time, and larger ones continue in
+    /// fp32.</summary>
+    [Fact]
+    public void Less_shared_memory_moves_no_bit()
+    {
+        Assert.SkipUnless(Devices.Named is null or Devices.Simulated, "a GPU has what it has");
+        var options = new CudaOptions { Bf16Attention = true };
+        using var small = new GpuDevice(SimulatedPlatform.Create(8, 32, 99 << 10), options);
+        using var exact = new GpuDevice(SimulatedPlatform.Create(8, 32), options with { Bf16Attention = false });
+        Shape medium = new(1, 20, 66, 1, 1, 128, 128), large = new(1, 5, 9, 1, 1, 256, 256);
+        Assert.Equal(Attend(device.Gpu, medium, observe: false).Z, Attend(small, medium, observe: false).Z);
+        Assert.Equal(Attend(exact, large, observe: false).Z, Attend(small, large, observe: false).Z);
+        Assert.NotEqual(Attend(device.Gpu, large, observe: false).Z, Attend(small, large, observe: false).Z);
     }
 
     [Fact]

@@ -67,6 +67,32 @@ public sealed class GpuModelTests(ITestOutputHelper output)
         Assert.Equal(golden.Greedy[..4], model.Generate(TokenBatch.Single(golden.Prompt), options).Select(step => step[0]!.Id));
     }
 
+    /// <summary>A recorded step, in which the device follows the router's choice, has the bits of the whole text, in which the host groups
+    /// the rows by expert.</summary>
+    [Theory]
+    [InlineData("mixtral", ElementType.F32)]
+    [InlineData("mixtral", ElementType.I8)]
+    [InlineData("gpt_oss", ElementType.BF16)]
+    [InlineData("deepseek_v3", ElementType.F32)]
+    [InlineData("qwen3_moe", ElementType.BF16)]
+    public void Mixtures_step_as_they_run(string name, ElementType weights)
+    {
+        using var golden = new GoldenModel(name);
+        using Device device = TestDevices.Open(TestDevices.Simulated);
+        using Model model = Model.Load(golden.Folder, device, new LoadOptions { WeightType = weights });
+        var options = new GenerationOptions { MaxTokens = 4, StopAtEnd = false };
+        int[] prompt = [.. golden.Tokens.Ids.ToArray().Take(5)];
+        GeneratedToken[] tokens = [.. model.Generate(TokenBatch.Rectangle([.. prompt, .. prompt.Reverse()], 2, 5), options).Select(step => step[0]!)];
+        using RunResult whole = model.Run(
+            TokenBatch.Single([.. prompt, .. tokens.Select(token => token.Id)]),
+            new RunOptions { Logits = LogitsWanted.None, Predictions = new PredictionOptions { Top = 1 } });
+        for (int i = 0; i < tokens.Length; i++)
+        {
+            Assert.Equal(whole.Predictions!.Top[0, prompt.Length - 1 + i, 0], tokens[i].Id);
+            Assert.Equal(whole.Predictions.TopLogProbabilities[0, prompt.Length - 1 + i, 0], tokens[i].LogProbability);
+        }
+    }
+
     /// <summary>What a streaming capture reads beside the next batch is what a run gives.</summary>
     [Fact]
     public void Captures_stream()

@@ -21,6 +21,13 @@ internal interface IChannels<TSelf> where TSelf : struct
     /// <summary>Outputs plus the weights of 16 keys times their values, which lie in shared memory from a chunk on.</summary>
     Both<TSelf> Mix(Both<TSelf> outputs, bool twice, Bits4 first, Bits4 last, ArrayView<uint> values, int row, int swizzle, int chunk);
 
+    /// <summary>Adds them to what a lane keeps in memory of the pieces before, if there are <paramref name="any"/>: see
+    /// <see cref="AttentionPieces"/>.</summary>
+    void Keep(Meeting low, Meeting high, ArrayView<Sum4> totals, long at, bool any);
+
+    /// <summary>What was kept.</summary>
+    TSelf Kept(ArrayView<Sum4> totals, long at);
+
     /// <summary>Writes the channels before <paramref name="end"/>, the first of them being <paramref name="channel"/>.</summary>
     void Store(ArrayView<float> to, ArrayView<ushort> narrow, long low, long high, int channel, int end);
 }
@@ -29,6 +36,8 @@ internal interface IChannels<TSelf> where TSelf : struct
 /// eighth.</summary>
 internal struct Block64 : IChannels<Block64>
 {
+    private const int Threads = TensorAttentionKernels.Threads;
+
     public Sum4 T0, T1, T2, T3, T4, T5, T6, T7;
 
     public readonly int Chunks => 8;
@@ -86,6 +95,30 @@ internal struct Block64 : IChannels<Block64>
         }
 
         return new Both<Block64> { First = a, Last = b };
+    }
+
+    public readonly Block64 Kept(ArrayView<Sum4> totals, long at) => new()
+    {
+        T0 = totals[at],
+        T1 = totals[at + Threads],
+        T2 = totals[at + 2 * Threads],
+        T3 = totals[at + 3 * Threads],
+        T4 = totals[at + 4 * Threads],
+        T5 = totals[at + 5 * Threads],
+        T6 = totals[at + 6 * Threads],
+        T7 = totals[at + 7 * Threads],
+    };
+
+    public readonly void Keep(Meeting low, Meeting high, ArrayView<Sum4> totals, long at, bool any)
+    {
+        Keep(low, high, totals, at, any, T0);
+        Keep(low, high, totals, at + Threads, any, T1);
+        Keep(low, high, totals, at + 2 * Threads, any, T2);
+        Keep(low, high, totals, at + 3 * Threads, any, T3);
+        Keep(low, high, totals, at + 4 * Threads, any, T4);
+        Keep(low, high, totals, at + 5 * Threads, any, T5);
+        Keep(low, high, totals, at + 6 * Threads, any, T6);
+        Keep(low, high, totals, at + 7 * Threads, any, T7);
     }
 
     public readonly void Store(ArrayView<float> to, ArrayView<ushort> narrow, long low, long high, int channel, int end)
@@ -220,7 +253,7 @@ internal struct Block64 : IChannels<Block64>
         Store(to, narrow, high, channel, end, sum.Z, sum.W);
     }
 
-    /// <summary>Two neighbours of a row, which there is not below 0. Rows of an even length lie on even places.</summary>
+    /// <summary>Two neighbours of a row, which there is not below 0. Rows of an even length lie on even places. Zeros are positive.</summary>
     private static void Store(ArrayView<float> to, ArrayView<ushort> narrow, long row, int channel, int end, float first, float last)
     {
         if (row < 0 || channel >= end)
@@ -228,6 +261,8 @@ internal struct Block64 : IChannels<Block64>
             return;
         }
 
+        first += 0f;
+        last += 0f;
         long at = row + channel;
         bool both = (end & 1) == 0;
         if (narrow.Length != 0)
@@ -258,6 +293,17 @@ internal struct Block64 : IChannels<Block64>
                 to[at + 1] = last;
             }
         }
+    }
+
+    private static void Keep(Meeting low, Meeting high, ArrayView<Sum4> totals, long at, bool any, Sum4 sum)
+    {
+        Sum4 earlier = default;
+        if (any)
+        {
+            earlier = totals[at];
+        }
+
+        totals[at] = Meeting.Add(low, high, earlier, sum);
     }
 
     private struct Two
@@ -323,6 +369,18 @@ internal struct Pair<T> : IChannels<Pair<T>> where T : struct, IChannels<T>
             First = new Pair<T> { _first = lower.First, _second = upper.First },
             Last = new Pair<T> { _first = lower.Last, _second = upper.Last },
         };
+    }
+
+    public readonly Pair<T> Kept(ArrayView<Sum4> totals, long at) => new()
+    {
+        _first = _first.Kept(totals, at),
+        _second = _second.Kept(totals, at + (long)_first.Chunks * TensorAttentionKernels.Threads),
+    };
+
+    public readonly void Keep(Meeting low, Meeting high, ArrayView<Sum4> totals, long at, bool any)
+    {
+        _first.Keep(low, high, totals, at, any);
+        _second.Keep(low, high, totals, at + (long)_first.Chunks * TensorAttentionKernels.Threads, any);
     }
 
     public readonly void Store(ArrayView<float> to, ArrayView<ushort> narrow, long low, long high, int channel, int end)

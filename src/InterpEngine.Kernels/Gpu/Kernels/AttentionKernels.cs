@@ -16,6 +16,10 @@ internal static class AttentionKernels
     /// <summary>Threads of a group, which are the lanes of a softmax's sum.</summary>
     public const int Threads = 128;
 
+    /// <summary>Keys of a piece. Z is a chain along each piece, which count from the sequence's first token, and the pieces' sums are added in
+    /// their order: so groups can share a long cache.</summary>
+    public const int Piece = 256;
+
     public const int GivenScores = 1;
     public const int GivenPattern = 2;
 
@@ -93,7 +97,7 @@ internal static class AttentionKernels
         for (int channels = 0; channels == 0 || (hasZ && channels < valueSize); channels += Group.DimX)
         {
             int channel = channels + Group.IdxX;
-            float mixed = 0;
+            float mixed = 0, total = 0;
             for (int tile = first; tile < last; tile += Held)
             {
                 int stop = IntrinsicMath.Min(last, tile + Held);
@@ -125,20 +129,31 @@ internal static class AttentionKernels
                     Group.Barrier();
                 }
 
-                if (hasZ && channel < valueSize)
+                int next;
+                for (int j = tile; hasZ && channel < valueSize && j < stop; j = next)
                 {
-                    mixed = Mix(mixed, held, v, valueRow + (long)tile * kvHeads * valueSize + channel, kvHeads * valueSize, stop - tile);
+                    int ofPiece = (j - seen.Begin) % Piece;
+                    if (ofPiece == 0)
+                    {
+                        total += mixed;
+                        mixed = 0;
+                    }
+
+                    next = IntrinsicMath.Min(stop, j - ofPiece + Piece);
+                    mixed = Mix(mixed, held, j - tile, v, valueRow + (long)j * kvHeads * valueSize + channel, kvHeads * valueSize, next - j);
                 }
             }
 
+            total += mixed;
+
             if (z.Length != 0 && channel < valueSize)
             {
-                z[place * valueSize + channel] = mixed;
+                z[place * valueSize + channel] = total;
             }
 
             if (zNarrow.Length != 0 && channel < valueSize)
             {
-                zNarrow[place * valueSize + channel] = (ushort)Elementary.RoundBF16(mixed);
+                zNarrow[place * valueSize + channel] = (ushort)Elementary.RoundBF16(total);
             }
         }
     }
@@ -189,10 +204,10 @@ internal static class AttentionKernels
     }
 
     /// <summary>A channel with more values: a chain, but for what it reads, eight of which are on the way at a time.</summary>
-    private static float Mix(float sum, ArrayView<float> weights, ArrayView<float> v, long at, int stride, int count)
+    private static float Mix(float sum, ArrayView<float> weights, int i, ArrayView<float> v, long at, int stride, int count)
     {
-        int i = 0;
-        for (; i + 8 <= count; i += 8)
+        int end = i + count;
+        for (; i + 8 <= end; i += 8)
         {
             float v0 = v[at], v1 = v[at + stride], v2 = v[at + 2L * stride], v3 = v[at + 3L * stride];
             float v4 = v[at + 4L * stride], v5 = v[at + 5L * stride], v6 = v[at + 6L * stride], v7 = v[at + 7L * stride];
@@ -207,7 +222,7 @@ internal static class AttentionKernels
             at += 8L * stride;
         }
 
-        for (; i < count; i++)
+        for (; i < end; i++)
         {
             sum = Ptx.Fma(weights[i], v[at], sum);
             at += stride;

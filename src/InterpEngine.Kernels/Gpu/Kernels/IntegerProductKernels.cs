@@ -55,14 +55,42 @@ internal static class IntegerProductKernels
         ArrayView<float> residual, long residualStride, ArrayView<float> pre, long preStride, ArrayView<float> delta, long deltaStride,
         ArrayView<float> output, long outputStride)
     {
-        int firstRow = Grid.IdxX / groupsAcross * Rows, column = Grid.IdxX % groupsAcross * Group.DimX + Group.IdxX;
+        int firstRow = Grid.IdxX / groupsAcross * Rows;
+        Make(
+            x, xScales, w, wScales, firstRow, IntrinsicMath.Min(rows, firstRow + Rows), Grid.IdxX % groupsAcross, columns, groups, weightGroups,
+            bias, activation, multiply, multiplyStride, residual, residualStride, pre, preStride, delta, deltaStride, output, outputStride);
+    }
+
+    /// <summary>The same for one row, with the weight that it chose; a weight lies where the table says.</summary>
+    [Kernel(128)]
+    public static void Chosen(
+        ArrayView<int> x, ArrayView<float> xScales, ArrayView<int> choice, ArrayView<long> addresses, int weights, ArrayView<int> memory,
+        ArrayView<float> floats, int columns, int groups, int weightGroups, int groupsAcross, int activation, ArrayView<float> multiply,
+        long multiplyStride, ArrayView<float> output, long outputStride, ArrayView<int> faults)
+    {
+        int row = Grid.IdxX / groupsAcross, weight = WeightAddress.Chosen(choice, row, weights, faults);
+        long elements = addresses[weight * WeightAddress.Length + WeightAddress.Elements] / sizeof(int);
+        long scales = addresses[weight * WeightAddress.Length + WeightAddress.Scales] / sizeof(float), last = (long)columns * weightGroups;
+        Make(
+            x, xScales, memory.SubView(elements, last * (GroupSize / 4)), floats.SubView(scales, last), row, row + 1, Grid.IdxX % groupsAcross,
+            columns, groups, weightGroups, WeightAddress.BiasOf(addresses, weight, floats, columns), activation, multiply, multiplyStride,
+            default, 0, default, 0, default, 0, output, outputStride);
+    }
+
+    private static void Make(
+        ArrayView<int> x, ArrayView<float> xScales, ArrayView<int> w, ArrayView<float> wScales, int firstRow, int rows, int across, int columns,
+        int groups, int weightGroups, ArrayView<float> bias, int activation, ArrayView<float> multiply, long multiplyStride,
+        ArrayView<float> residual, long residualStride, ArrayView<float> pre, long preStride, ArrayView<float> delta, long deltaStride,
+        ArrayView<float> output, long outputStride)
+    {
+        int column = across * Group.DimX + Group.IdxX;
         if (column >= columns)
         {
             return;
         }
 
         const int words = GroupSize / 4;
-        for (int row = firstRow; row < IntrinsicMath.Min(rows, firstRow + Rows); row++)
+        for (int row = firstRow; row < rows; row++)
         {
             float sum = 0;
             for (int group = 0; group < groups; group++)

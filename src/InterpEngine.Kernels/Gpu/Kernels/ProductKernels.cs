@@ -113,11 +113,43 @@ internal static class ProductKernels
         where T : unmanaged
         where TFormat : struct, IWeightFormat<T>
     {
+        int firstRow = Grid.IdxX / groupsAcross * Few;
+        Make<T, TFormat>(
+            x, xStride, w, leading, firstRow, IntrinsicMath.Min(Few, rows - firstRow), inner, columns, lanes, Grid.IdxX % groupsAcross,
+            aligned != 0, bias, activation, multiply, multiplyStride, residual, residualStride, pre, preStride, delta, deltaStride, output,
+            outputStride);
+    }
+
+    /// <summary>The same for one row, with the weight that it chose; a weight lies where the table says.</summary>
+    [Kernel(256, typeof(float), typeof(F32Format))]
+    [Kernel(256, typeof(ushort), typeof(BF16Format))]
+    public static void Chosen<T, TFormat>(
+        ArrayView<float> x, long xStride, ArrayView<int> choice, ArrayView<long> addresses, int weights, ArrayView<T> memory, int elementBytes,
+        long leading, int inner, int columns, int lanes, int groupsAcross, ArrayView<float> biases, int activation, ArrayView<float> multiply,
+        long multiplyStride, ArrayView<float> output, long outputStride, ArrayView<int> faults)
+        where T : unmanaged
+        where TFormat : struct, IWeightFormat<T>
+    {
+        int row = Grid.IdxX / groupsAcross, weight = WeightAddress.Chosen(choice, row, weights, faults);
+        long at = addresses[weight * WeightAddress.Length + WeightAddress.Elements] / elementBytes;
+        Make<T, TFormat>(
+            x, xStride, memory.SubView(at, (columns - 1) * leading + inner), leading, row, 1, inner, columns, lanes, Grid.IdxX % groupsAcross, true,
+            WeightAddress.BiasOf(addresses, weight, biases, columns), activation, multiply, multiplyStride, default, 0, default, 0, default, 0,
+            output, outputStride);
+    }
+
+    private static void Make<T, TFormat>(
+        ArrayView<float> x, long xStride, ArrayView<T> w, long leading, int firstRow, int count, int inner, int columns, int lanes, int across,
+        bool aligned, ArrayView<float> bias, int activation, ArrayView<float> multiply, long multiplyStride, ArrayView<float> residual,
+        long residualStride, ArrayView<float> pre, long preStride, ArrayView<float> delta, long deltaStride, ArrayView<float> output,
+        long outputStride)
+        where T : unmanaged
+        where TFormat : struct, IWeightFormat<T>
+    {
         ArrayView<Four> sums = SharedMemory.Allocate<Four>(LargestSide * LargestSide);
         ArrayView<float> totals = SharedMemory.Allocate<float>(4 * LargestSide);
         int lane = Group.IdxX % lanes, place = Group.IdxX / lanes;
-        int firstRow = Grid.IdxX / groupsAcross * Few, column = Grid.IdxX % groupsAcross * lanes + place;
-        int count = IntrinsicMath.Min(Few, rows - firstRow);
+        int column = across * lanes + place;
         Four total = default;
         for (int base0 = 0; base0 < inner; base0 += lanes * Chunk)
         {
@@ -125,7 +157,7 @@ internal static class ProductKernels
             if (start < inner && column < columns)
             {
                 sums[Group.IdxX] = ChunkSums<T, TFormat>(
-                    x, firstRow * xStride, xStride, count, w, column * leading, start, IntrinsicMath.Min(start + Chunk, inner), aligned != 0);
+                    x, firstRow * xStride, xStride, count, w, column * leading, start, IntrinsicMath.Min(start + Chunk, inner), aligned);
             }
 
             Group.Barrier();

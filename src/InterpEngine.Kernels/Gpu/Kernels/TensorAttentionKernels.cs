@@ -67,8 +67,11 @@ internal static class TensorAttentionKernels
     private const int MostRows = Threads;
     private const int BlockChunks = 4; // 64 bytes: one step of two instructions
 
-    /// <summary>What a group's shared memory may take on every architecture.</summary>
+    /// <summary>What queries, keys and values may take of a group's shared memory, so that two groups share an H100's multiprocessor.</summary>
     private const int LargestShared = 96 << 10;
+
+    /// <summary>Bytes of shared memory for everything else.</summary>
+    private const int OtherShared = 12 << 10;
 
     /// <summary>Bytes of shared memory: queries, and as many tiles of keys and values, in BF16.</summary>
     public static int SharedBytes<THead>(int channels, int stages) where THead : struct, IHeadShape
@@ -80,9 +83,15 @@ internal static class TensorAttentionKernels
     /// <summary>Rows of a group.</summary>
     public static int Rows<THead>() where THead : struct, IHeadShape => default(THead).Twice ? Threads : Threads / 2;
 
-    /// <summary>Tiles in shared memory: two where they fit, so that one is copied while the other is worked on.</summary>
-    public static int Stages<THead>(int channels) where THead : struct, IHeadShape =>
-        SharedBytes<THead>(channels, 2) <= LargestShared ? 2 : 1;
+    /// <summary>Tiles in shared memory: two where they fit, so that one is copied while the other is worked on; none where not even one
+    /// does.</summary>
+    /// <param name="channels">Channels of the output.</param>
+    /// <param name="groupBytes">Shared memory that a group may have.</param>
+    public static int Stages<THead>(int channels, int groupBytes) where THead : struct, IHeadShape
+    {
+        int room = Math.Min(LargestShared, groupBytes - OtherShared);
+        return SharedBytes<THead>(channels, 2) <= room ? 2 : SharedBytes<THead>(channels, 1) <= room ? 1 : 0;
+    }
 
     /// <summary>
     /// Keys and values of all heads as the kernels below copy them: of each of the first <paramref name="keys"/> tokens of a sequence,
@@ -124,8 +133,8 @@ internal static class TensorAttentionKernels
     [Kernel(Threads, typeof(Head256), typeof(Pair<Pair<Block64>>), typeof(CappedScore), Groups = 2, DynamicBytes = LargestShared)]
     public static void Attend<THead, TChannels, TScore>(
         ArrayView<float> q, ArrayView<Bits4> packed, ArrayView<int> sequences, ArrayView<int> keyCount, ArrayView<float> slopes,
-        ArrayView<float> sinks, ArrayView<float> statistics, ArrayView<float> z, ArrayView<ushort> zNarrow, int queries, int heads, int kvHeads, int size,
-        int valueSize, int keys, int window, int causal, float scale, float cap, int stages, int aligned)
+        ArrayView<float> sinks, ArrayView<float> statistics, ArrayView<Sum4> totals, ArrayView<float> z, ArrayView<ushort> zNarrow, int queries,
+        int heads, int kvHeads, int size, int valueSize, int keys, int window, int causal, float scale, float cap, int stages, int aligned)
         where THead : struct, IHeadShape
         where TChannels : struct, IChannels<TChannels>
         where TScore : struct, IScore
@@ -143,6 +152,7 @@ internal static class TensorAttentionKernels
         ArrayView<ScoreRow> rows = SharedMemory.Allocate<ScoreRow>(MostRows);
         ArrayView<Four> sums = SharedMemory.Allocate<Four>(Threads);
         ArrayView<TileSpan> spans = SharedMemory.Allocate<TileSpan>(1);
+        ArrayView<EarlierPieces> earlier = SharedMemory.Allocate<EarlierPieces>(Threads);
         sums[Group.IdxX] = default;
 
         // The last tiles come first: with a causal mask they see the most keys.
@@ -163,6 +173,7 @@ internal static class TensorAttentionKernels
         {
             Last = LastKey(lastRow, shares, end, queries, keys, window, causal),
             End = end,
+            Begin = begin,
             WholeFrom = latest.First,
             WholeEnd = earliest.End > 0 && latest.End > 0 ? earliest.End - TileKeys + 1 : 0,
         };
@@ -181,40 +192,67 @@ internal static class TensorAttentionKernels
         var state = new Attended<TChannels> { First = Softmax.Begin, Last = Softmax.Begin };
         var bend = new Bend(scale, cap);
         float unit = rule.Unit(scale);
-        for (; key < spans[0].Last; key += TileKeys)
+        bool any = false;
+        while (key < spans[0].Last)
         {
-            // With two stages, the next tile is copied while this one is worked on.
-            int otherStage = 2 * Rows<THead>() * keyChunks + stageChunks - stage;
-            int next = stages == 2 ? key + TileKeys : key, to = stages == 2 ? otherStage : stage;
-            Begin<THead, TChannels>(shared, to, packed, from, stride, next, spans[0].Last, spans[0].End);
-            from += TileKeys * stride;
-            if (stages == 2)
+            earlier[Group.IdxX].PieceEnd = IntrinsicMath.Min(spans[0].Last, spans[0].Begin + ((key - spans[0].Begin) / AttentionPieces.Keys + 1) * AttentionPieces.Keys);
+            for (; key < earlier[Group.IdxX].PieceEnd; key += TileKeys)
             {
-                Ptx.CpAsyncWaitAllButOne();
-            }
-            else
-            {
-                Ptx.CpAsyncWaitAll();
+                // With two stages, the next tile is copied while this one is worked on.
+                int otherStage = 2 * Rows<THead>() * keyChunks + stageChunks - stage;
+                int next = stages == 2 ? key + TileKeys : key, to = stages == 2 ? otherStage : stage;
+                Begin<THead, TChannels>(shared, to, packed, from, stride, next, spans[0].Last, spans[0].End);
+                from += TileKeys * stride;
+                if (stages == 2)
+                {
+                    Ptx.CpAsyncWaitAllButOne();
+                }
+                else
+                {
+                    Ptx.CpAsyncWaitAll();
+                }
+
+                Group.Barrier();
+                int laneKey = key + (Group.IdxX & 3) * 2;
+                Both<Block64> scores = Scores<THead, TScore>(shared, stage, rows, laneKey, bend);
+                if (key < spans[0].WholeFrom || key >= spans[0].WholeEnd)
+                {
+                    scores = Seen<THead>(scores, rows, laneKey);
+                }
+                else
+                {
+                    Ptx.Otherwise();
+                }
+
+                state = state.Add(scores, unit, head.Twice, ref sums[Group.IdxX], shared.Cast<uint>(), stage + KeyTileChunks<THead>());
+                Group.Barrier(); // all are done with the tile, whose place is filled next
+                stage = to;
             }
 
-            Group.Barrier();
-            int laneKey = key + (Group.IdxX & 3) * 2;
-            Both<Block64> scores = Scores<THead, TScore>(shared, stage, rows, laneKey, bend);
-            if (key < spans[0].WholeFrom || key >= spans[0].WholeEnd)
+            if (any || key < spans[0].Last)
             {
-                scores = Seen<THead>(scores, rows, laneKey);
+                AttentionPieces.Keep(
+                    state, ref sums[Group.IdxX], ref earlier[Group.IdxX], totals, OwnTotals<THead, TChannels>(), any, head.Twice);
+                state = new Attended<TChannels> { First = Softmax.Begin, Last = Softmax.Begin };
+                any = true;
             }
             else
             {
                 Ptx.Otherwise();
             }
-
-            state = state.Add(scores, unit, head.Twice, ref sums[Group.IdxX], shared.Cast<uint>(), stage + KeyTileChunks<THead>());
-            Group.Barrier(); // all are done with the tile, whose place is filled next
-            stage = to;
         }
 
         Ptx.CpAsyncWaitAll();
+        if (any)
+        {
+            state = AttentionPieces.Kept<TChannels>(
+                ref sums[Group.IdxX], earlier[Group.IdxX], totals, OwnTotals<THead, TChannels>(), head.Twice);
+        }
+        else
+        {
+            Ptx.Otherwise();
+        }
+
         int channel = (Group.IdxX & 3) * 2, low = OwnRow<THead>();
         Four sum = sums[Group.IdxX];
         Finish(state.Output.First, state.First, sum.A, sum.B, rows[low], rows[low + 8], statistics, z, zNarrow, channel, valueSize);
@@ -276,6 +314,12 @@ internal static class TensorAttentionKernels
         }
     }
 
+    /// <summary>Where a lane keeps its outputs between pieces.</summary>
+    private static long OwnTotals<THead, TChannels>()
+        where THead : struct, IHeadShape
+        where TChannels : struct, IChannels<TChannels> =>
+        (long)Grid.IdxX * ((default(THead).Twice ? 2 : 1) * default(TChannels).Chunks * Threads) + Group.IdxX;
+
     /// <summary>The first row of a lane's two or four in the group's tile; the others are 8, 16 and 24 further.</summary>
     private static int OwnRow<THead>() where THead : struct, IHeadShape =>
         (Group.IdxX >> 5) * (default(THead).Twice ? 32 : 16) + (Group.IdxX >> 2 & 7);
@@ -285,6 +329,9 @@ internal static class TensorAttentionKernels
     {
         /// <summary>One past the last that any row sees, and one past the sequence's last.</summary>
         public int Last, End;
+
+        /// <summary>The sequence's first.</summary>
+        public int Begin;
 
         /// <summary>Tiles that begin from here on and before there are seen whole by every row, and need no mask.</summary>
         public int WholeFrom, WholeEnd;

@@ -4,8 +4,8 @@ using InterpEngine.Kernels.Gpu.Instructions;
 namespace InterpEngine.Kernels.Gpu.Kernels;
 
 /// <summary>
-/// <see cref="TensorAttentionKernels"/> for up to 16 rows, as a step of a generation has: a group for each sequence and key/value head, whose
-/// warps share the keys and then the channels. Every number is made by the same operations in the same order, so that the bits are
+/// <see cref="TensorAttentionKernels"/> for up to 16 rows, as a step of a generation has: a group for each sequence, key/value head and piece of
+/// keys (<see cref="AttentionPieces"/>), whose warps share the keys and then the channels. Every number is made by the same operations in the same order, so that the bits are
 /// those of the whole text; keys and values are read where the cache has them. Heads have whole chunks of eight channels.
 /// </summary>
 internal static class TensorAttentionStepKernels
@@ -17,14 +17,21 @@ internal static class TensorAttentionStepKernels
     private const int TileKeys = TensorAttentionKernels.TileKeys;
     private const int MostBlocks = TensorAttentionKernels.LargestSize / 32;
 
-    /// <summary>Z. How many keys there are stands in <paramref name="keyCount"/> if that is not empty.</summary>
+    /// <summary>Numbers of a lane's softmaxes that <see cref="Attend"/> leaves for <see cref="Join"/>, and parts of a thread's output.</summary>
+    public const int LaneNumbers = 4 * 32, OutputNumbers = 4 * 4 * Threads;
+
+    /// <summary>
+    /// Z, or where there may be several <paramref name="pieces"/> what <see cref="Join"/> needs of each: outputs, and of each lane maxima and
+    /// sums. How many keys there are stands in <paramref name="keyCount"/> if that is not empty.
+    /// </summary>
     [Kernel(Threads, typeof(PlainScore), Groups = 1)]
     [Kernel(Threads, typeof(SlopedScore), Groups = 1)]
     [Kernel(Threads, typeof(CappedScore), Groups = 1)]
     public static void Attend<TScore>(
         ArrayView<float> q, ArrayView<float> k, ArrayView<float> v, ArrayView<int> sequences, ArrayView<int> keyCount,
-        ArrayView<float> slopes, ArrayView<float> sinks, ArrayView<float> z, ArrayView<ushort> zNarrow, int queries, int heads, int kvHeads,
-        int size, int valueSize, int capacity, int keys, int window, int causal, float scale, float cap)
+        ArrayView<float> slopes, ArrayView<float> sinks, ArrayView<Sum4> outputs, ArrayView<Sum4> softmaxes, ArrayView<float> z,
+        ArrayView<ushort> zNarrow, int pieces, int queries, int heads, int kvHeads, int size, int valueSize, int capacity, int keys, int window,
+        int causal, float scale, float cap)
         where TScore : struct, IScore
     {
         TScore rule = default;
@@ -39,8 +46,21 @@ internal static class TensorAttentionStepKernels
         }
 
         int thread = Group.IdxX, lane = thread & 31, warp = thread >> 5, shares = heads / kvHeads, count = queries * shares;
-        int kvHead = Grid.IdxX % kvHeads, batch = Grid.IdxX / kvHeads, blocks = (size + 31) / 32;
+        int kvHead = Grid.IdxX / pieces % kvHeads, batch = Grid.IdxX / pieces / kvHeads, blocks = (size + 31) / 32;
         int begin = sequences[2 * batch], end = sequences[2 * batch + 1];
+        int first = TensorAttentionKernels.FirstKey(0, shares, begin, queries, keys, window);
+        int last = TensorAttentionKernels.LastKey(count - 1, shares, end, queries, keys, window, causal);
+        if (pieces > 1)
+        {
+            int piece = begin + Grid.IdxX % pieces * AttentionPieces.Keys;
+            first = IntrinsicMath.Max(first, piece);
+            last = IntrinsicMath.Min(last, piece + AttentionPieces.Keys);
+            if (first >= last)
+            {
+                return;
+            }
+        }
+
         if (thread < MostRows)
         {
             rows[thread] = TensorAttentionKernels.Row(
@@ -49,8 +69,6 @@ internal static class TensorAttentionStepKernels
 
         Group.Barrier();
         LoadQueries(queriesAt, q, rows, blocks, size);
-        int first = TensorAttentionKernels.FirstKey(0, shares, begin, queries, keys, window);
-        int last = TensorAttentionKernels.LastKey(count - 1, shares, end, queries, keys, window, causal);
         var bend = new Bend(scale, cap);
         float unit = rule.Unit(scale);
 
@@ -102,13 +120,87 @@ internal static class TensorAttentionStepKernels
             Group.Barrier(); // all are done with the weights, whose place is filled next
         }
 
-        sumLow = TensorAttentionKernels.OfQuad(sumLow);
-        sumHigh = TensorAttentionKernels.OfQuad(sumHigh);
-        ScoreRow rowLow = rows[lane >> 2], rowHigh = rows[(lane >> 2) + 8];
-        float byLow = TensorAttentionKernels.Finish(rowLow, softmax.MaxLow, sumLow, default);
-        float byHigh = TensorAttentionKernels.Finish(rowHigh, softmax.MaxHigh, sumHigh, default);
-        long placeLow = (lane >> 2) < count ? rowLow.Place * valueSize : -1, placeHigh = (lane >> 2) + 8 < count ? rowHigh.Place * valueSize : -1;
-        int channel = warp * 8 + (lane & 3) * 2;
+        if (pieces > 1)
+        {
+            long own = (long)Grid.IdxX * (4 * Threads) + thread;
+            outputs[own] = out0;
+            outputs[own + Threads] = out1;
+            outputs[own + 2 * Threads] = out2;
+            outputs[own + 3 * Threads] = out3;
+            if (warp == 0)
+            {
+                softmaxes[(long)Grid.IdxX * 32 + lane] = new Sum4 { X = softmax.MaxLow, Y = softmax.MaxHigh, Z = sumLow, W = sumHigh };
+            }
+
+            return;
+        }
+
+        var all = new Sum4 { X = softmax.MaxLow, Y = softmax.MaxHigh, Z = sumLow, W = sumHigh };
+        Finish(rows, count, all, out0, out1, out2, out3, z, zNarrow, valueSize);
+    }
+
+    /// <summary>Z from its pieces in their order, a group for each sequence and key/value head.</summary>
+    [Kernel(Threads)]
+    public static void Join(
+        ArrayView<int> sequences, ArrayView<int> keyCount, ArrayView<float> sinks, ArrayView<Sum4> outputs, ArrayView<Sum4> softmaxes,
+        ArrayView<float> z, ArrayView<ushort> zNarrow, int pieces, int queries, int heads, int kvHeads, int valueSize, int keys, int window, int causal)
+    {
+        ArrayView<ScoreRow> rows = SharedMemory.Allocate<ScoreRow>(MostRows);
+        if (keyCount.Length != 0)
+        {
+            keys = keyCount[0];
+        }
+
+        int thread = Group.IdxX, lane = thread & 31, shares = heads / kvHeads, count = queries * shares;
+        int kvHead = Grid.IdxX % kvHeads, batch = Grid.IdxX / kvHeads, begin = sequences[2 * batch], end = sequences[2 * batch + 1];
+        if (thread < MostRows)
+        {
+            rows[thread] = TensorAttentionKernels.Row(
+                thread, shares, kvHead, batch, begin, end, queries, keys, window, causal, heads, default, sinks);
+        }
+
+        Group.Barrier();
+        int first = TensorAttentionKernels.FirstKey(0, shares, begin, queries, keys, window);
+        int last = TensorAttentionKernels.LastKey(count - 1, shares, end, queries, keys, window, causal);
+        var all = new Sum4 { X = float.NegativeInfinity, Y = float.NegativeInfinity };
+        Sum4 out0 = default, out1 = default, out2 = default, out3 = default;
+        for (int from = first; from < last; from = NextPiece(from, begin))
+        {
+            long group = (long)Grid.IdxX * pieces + (from - begin) / AttentionPieces.Keys, own = group * (4 * Threads) + thread;
+            Sum4 later = softmaxes[group * 32 + lane];
+            Meeting low = Meeting.Of(all.X, later.X), high = Meeting.Of(all.Y, later.Y);
+            all = new Sum4 { X = low.Max, Y = high.Max, Z = low.Add(all.Z, later.Z), W = high.Add(all.W, later.W) };
+            out0 = Meeting.Add(low, high, out0, outputs[own]);
+            out1 = Meeting.Add(low, high, out1, outputs[own + Threads]);
+            out2 = Meeting.Add(low, high, out2, outputs[own + 2 * Threads]);
+            out3 = Meeting.Add(low, high, out3, outputs[own + 3 * Threads]);
+        }
+
+        Finish(rows, count, all, out0, out1, out2, out3, z, zNarrow, valueSize);
+    }
+
+    private static int NextPiece(int key, int begin) => begin + ((key - begin) / AttentionPieces.Keys + 1) * AttentionPieces.Keys;
+
+    /// <summary>Divides a thread's part of the outputs by the sums, and stores it.</summary>
+    /// <param name="rows">The rows.</param>
+    /// <param name="count">How many there are.</param>
+    /// <param name="softmax">The lane's maxima, and its parts of the sums.</param>
+    /// <param name="out0">Channels of the first 64.</param>
+    /// <param name="out1">Of the next ones.</param>
+    /// <param name="out2">Of the next ones.</param>
+    /// <param name="out3">Of the last ones.</param>
+    /// <param name="z">Where they go.</param>
+    /// <param name="zNarrow">Or in BF16.</param>
+    /// <param name="valueSize">Channels.</param>
+    private static void Finish(
+        ArrayView<ScoreRow> rows, int count, Sum4 softmax, Sum4 out0, Sum4 out1, Sum4 out2, Sum4 out3, ArrayView<float> z,
+        ArrayView<ushort> zNarrow, int valueSize)
+    {
+        int lane = Group.IdxX & 31, low = lane >> 2, channel = (Group.IdxX >> 5) * 8 + (lane & 3) * 2;
+        ScoreRow rowLow = rows[low], rowHigh = rows[low + 8];
+        float byLow = TensorAttentionKernels.Finish(rowLow, softmax.X, TensorAttentionKernels.OfQuad(softmax.Z), default);
+        float byHigh = TensorAttentionKernels.Finish(rowHigh, softmax.Y, TensorAttentionKernels.OfQuad(softmax.W), default);
+        long placeLow = low < count ? rowLow.Place * valueSize : -1, placeHigh = low + 8 < count ? rowHigh.Place * valueSize : -1;
         Store(z, zNarrow, placeLow, placeHigh, channel, valueSize, out0, byLow, byHigh);
         Store(z, zNarrow, placeLow, placeHigh, channel + 64, valueSize, out1, byLow, byHigh);
         Store(z, zNarrow, placeLow, placeHigh, channel + 128, valueSize, out2, byLow, byHigh);

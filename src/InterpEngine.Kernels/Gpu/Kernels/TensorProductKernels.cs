@@ -75,6 +75,23 @@ internal static class TensorProductKernels
             activation, multiply, multiplyStride, default, 0, default, 0, default, 0, output, default, outputStride);
     }
 
+    /// <summary>The table of one tile for each row, with the weight that it chose; a thread for each.</summary>
+    [Kernel(256)]
+    public static void Choose(
+        ArrayView<int> choice, int rows, ArrayView<long> addresses, int weights, ArrayView<long> table, ArrayView<int> faults)
+    {
+        int row = Grid.IdxX * Group.DimX + Group.IdxX;
+        if (row < rows)
+        {
+            int weight = WeightAddress.Chosen(choice, row, weights, faults);
+            long bias = addresses[weight * WeightAddress.Length + WeightAddress.Bias];
+            table[row * TableLength + TableRow] = row;
+            table[row * TableLength + TableEnd] = row + 1;
+            table[row * TableLength + TableWeight] = addresses[weight * WeightAddress.Length + WeightAddress.Elements] / 16;
+            table[row * TableLength + TableBias] = bias < 0 ? -1 : bias / sizeof(float);
+        }
+    }
+
     /// <summary>A tile: rows [firstRow, rows), whose laid sixteens begin at <paramref name="firstTile"/>.</summary>
     private static void Make<TFormat>(
         ArrayView<Bits4> x, int firstTile, ArrayView<Bits4> w, long wStride, int firstRow, int rows, int innerBytes, int firstColumn, int columns,

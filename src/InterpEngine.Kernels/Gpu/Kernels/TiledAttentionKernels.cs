@@ -1,4 +1,5 @@
 using ILGPU;
+using InterpEngine.Kernels.Gpu.Instructions;
 
 namespace InterpEngine.Kernels.Gpu.Kernels;
 
@@ -101,27 +102,45 @@ internal static class TiledAttentionKernels
     /// see a key if <paramref name="complete"/>.</summary>
     [Kernel(AttentionKernels.Threads)]
     public static void Weigh(
-        ArrayView<float> scores, long scoresPairStride, ArrayView<int> spans, ArrayView<float> sinks, ArrayView<float> weights,
-        long pairStride, int complete, int firstPair, int firstQuery, int count, int queries, int heads, int keys, int window, int causal)
+        ArrayView<float> scores, long scoresPairStride, ArrayView<int> spans, ArrayView<int> keyCount, ArrayView<float> sinks,
+        ArrayView<float> weights, long pairStride, int complete, int firstPair, int firstQuery, int count, int queries, int heads, int keys,
+        int window, int causal)
     {
         ArrayView<float> scratch = SharedMemory.Allocate<float>(GroupTree.Scratch);
         int ofPair = Grid.IdxX / count, ofQuery = Grid.IdxX % count, pair = firstPair + ofPair;
-        VisibleKeys seen = VisibleKeys.Of(spans, pair / heads, firstQuery + ofQuery, queries, keys, window, causal);
         long from = ofPair * scoresPairStride + (long)ofQuery * keys, to = ofPair * pairStride + (long)ofQuery * keys;
+        if (keyCount.Length != 0)
+        {
+            keys = keyCount[0];
+        }
+
+        VisibleKeys seen = VisibleKeys.Of(spans, pair / heads, firstQuery + ofQuery, queries, keys, window, causal);
         if (complete != 0)
         {
             AttentionKernels.Outside(weights, to, keys, seen, 0);
         }
 
         float sink = sinks.Length != 0 ? sinks[pair % heads] : float.NegativeInfinity, max = sink, sum = 0;
-        int lane = AttentionKernels.Lane(seen);
-        for (int j = seen.First + lane; j < seen.End; j += Group.DimX)
+        int begin = seen.First + AttentionKernels.Lane(seen), step = Group.DimX, j = begin;
+        for (; j < seen.End - 7 * step; j += 8 * step)
+        {
+            max = Eight.Load(scores, from + j, step).Max(max);
+        }
+
+        for (; j < seen.End; j += step)
         {
             max = Elementary.Max(max, scores[from + j]);
         }
 
         max = GroupTree.Max(max, scratch);
-        for (int j = seen.First + lane; j < seen.End; j += Group.DimX)
+        for (j = begin; j < seen.End - 7 * step; j += 8 * step)
+        {
+            Eight exponentials = Eight.Load(scores, from + j, step).Exp(max);
+            exponentials.Store(weights, to + j, step);
+            sum = exponentials.Sum(sum);
+        }
+
+        for (; j < seen.End; j += step)
         {
             float e = Elementary.Exp(scores[from + j] - max);
             weights[to + j] = e;
@@ -130,13 +149,18 @@ internal static class TiledAttentionKernels
 
         sum = GroupTree.Sum(sum, scratch);
         float factor = 1 / (sinks.Length != 0 ? sum + Elementary.Exp(sink - max) : sum);
-        for (int j = seen.First + lane; j < seen.End; j += Group.DimX)
+        for (j = begin; j < seen.End - 7 * step; j += 8 * step)
+        {
+            Eight.Load(weights, to + j, step).Times(factor).Store(weights, to + j, step);
+        }
+
+        for (; j < seen.End; j += step)
         {
             weights[to + j] *= factor;
         }
     }
 
-    /// <summary>Z: of each query and channel one chain over the keys that the query sees.</summary>
+    /// <summary>Z: of each query and channel one chain over the keys of each piece that the query sees.</summary>
     [Kernel(256, typeof(AtOnce), Groups = 2)]
     [Kernel(256, typeof(OneByOne), Groups = 2)]
     public static void Mix<TAccess>(
@@ -170,13 +194,23 @@ internal static class TiledAttentionKernels
 
         Group.Barrier();
 
-        // Keys that all of the tile's queries see need no asking.
-        int commonFirst = firsts[toQuery - fromQuery], commonEnd = ends[0];
+        // Keys that all of the tile's queries see need no asking. There are none where the first or the last is padding, which has end 0.
+        int commonFirst = firsts[toQuery - fromQuery], commonEnd = IntrinsicMath.Min(ends[0], ends[toQuery - fromQuery]);
         long square = ofPair * pairStride + (long)(fromQuery - firstQuery) * keys;
         long valueRow = ((long)batch * capacity * kvHeads + kvHead) * valueSize;
-        Sums8x4 sums = default;
-        for (int key = any.First; key < any.End; key += Step)
+        Sums8x4 sums = default, total = default;
+        for (int key = any.Begin + (any.First - any.Begin) / Step * Step; key < any.End; key += Step)
         {
+            if ((key - any.Begin) % AttentionKernels.Piece == 0)
+            {
+                total = Sums8x4.Sum(total, sums);
+                sums = default;
+            }
+            else
+            {
+                Ptx.Otherwise();
+            }
+
             int count = IntrinsicMath.Min(Step, any.End - key);
             for (int i = thread; i < Down * side * Step; i += threads)
             {
@@ -216,7 +250,7 @@ internal static class TiledAttentionKernels
             Group.Barrier();
         }
 
-        sums.Store(sumsAt, down, side, across, TilePitch);
+        Sums8x4.Sum(total, sums).Store(sumsAt, down, side, across, TilePitch);
         Group.Barrier();
         for (int i = thread; i < Down * side * side; i += threads)
         {
@@ -256,6 +290,18 @@ internal struct Sums8x4
         R5 = Four.Fma(b.B, with, R5),
         R6 = Four.Fma(b.C, with, R6),
         R7 = Four.Fma(b.D, with, R7),
+    };
+
+    public static Sums8x4 Sum(Sums8x4 a, Sums8x4 b) => new()
+    {
+        R0 = Four.Sum(a.R0, b.R0),
+        R1 = Four.Sum(a.R1, b.R1),
+        R2 = Four.Sum(a.R2, b.R2),
+        R3 = Four.Sum(a.R3, b.R3),
+        R4 = Four.Sum(a.R4, b.R4),
+        R5 = Four.Sum(a.R5, b.R5),
+        R6 = Four.Sum(a.R6, b.R6),
+        R7 = Four.Sum(a.R7, b.R7),
     };
 
     /// <summary>Only in rows that see the key.</summary>

@@ -16,8 +16,8 @@ internal sealed class DecodeStep : IDisposable
     private readonly int _top;
 
     /// <param name="device">Where the model runs.</param>
-    /// <param name="description">The model, which has no mixture of experts: routing reads back.</param>
-    /// <param name="weights">Its weights.</param>
+    /// <param name="description">The model.</param>
+    /// <param name="weights">Its weights, which may be recorded.</param>
     /// <param name="rotary">Its rotary tables, if any.</param>
     /// <param name="localRotary">Those of blocks with a window, if they differ.</param>
     /// <param name="points">Its hook points.</param>

@@ -48,7 +48,7 @@ public sealed partial class Model
             TokenBatch next = prompt;
             for (int step = 0; step < options.MaxTokens; step++)
             {
-                if (step > 0 && recorded is null && Device.LikesRecordings && Description.Experts is null)
+                if (step > 0 && recorded is null && Device.LikesRecordings && _weights.MayBeRecorded)
                 {
                     recorded = new DecodeStep(
                         Device, Description, _weights, _rotary, _localRotary, Points, cache, next, candidates.Top);

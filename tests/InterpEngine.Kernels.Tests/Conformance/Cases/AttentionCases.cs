@@ -135,13 +135,31 @@ internal static class AttentionCases
         yield return Case(new(2, 70, 70, 4, 32) { Padding = Padding.Left });
         yield return Case(new(1, 40, 40, 1, 16) { SpecialValues = special });
         yield return Case(new(2, 40, 40, 2, 16) { SpecialValues = special, Window = 9, Padding = Padding.Left });
+        yield return Case(new(2, 40, 40, 2, 16) { SpecialValues = special, Padding = Padding.Right });
+        yield return Case(new(2, 40, 40, 2, 16) { SpecialValues = special, Padding = Padding.Both, Causal = false });
         yield return Case(new(1, 150, 300, 4, 16) { Groups = 2, ValueSize = 40, SpecialValues = special, Padding = Padding.Left });
         yield return Case(new(1, 270, 270, 2, 8) { Window = 140, Padding = Padding.Both });
         yield return Case(new(1, 270, 270, 1, 8) { Window = 7, Causal = false, Sinks = true });
         yield return Case(new(2, 9, 20, 4, 48) { ValueSize = 32 });
         yield return Case(new(1, 70, 70, 2, 16) { Slopes = true, Sinks = true, Window = 33, Causal = false });
         yield return Case(new(1, 1, 900, 8, 64) { Groups = 4 });
+        foreach (Setup option in (Setup[])
+        [
+            new(2, 1, 600, 4, 8) { Groups = 4, Padding = Padding.Left, Capacity = 610 },
+            new(2, 1, 530, 5, 6) { Groups = 5, Sinks = true, Window = 300 },
+            new(2, 3, 540, 2, 8) { Slopes = true, SoftCap = 2, ValueSize = 12, Padding = Padding.Both, Causal = false },
+            new(1, 2, 300, 6, 7) { Groups = 3, ValueSize = 5, SpecialValues = special, Window = 40 },
+            new(1, 1, 4200, 1, 4) { Sinks = true },
+            new(1, 2, 290, 2, 8) { Given = Given.Scores, Special = special },
+            new(1, 2, 290, 2, 8) { Given = Given.Pattern, Groups = 2 },
+        ])
+        {
+            yield return Case(option);
+        }
+
         yield return Case(new(0, 3, 3, 2, 8));
+        yield return Case(new(0, 20, 20, 2, 8));
+        yield return Case(new(2, 20, 20, 2, 8) { ValueSize = 0 });
         yield return Case(new(2, 5, 5, 0, 8));
         yield return Case(new(2, 9, 9, 4, 8) { Groups = 4, ValueSize = 33 });
         yield return Case(new(2, 9, 9, 8, 8) { Groups = 2, ValueSize = 1, Capacity = 10 });

@@ -41,8 +41,16 @@ internal static class CaptureComparison
                 capture.Run();
                 bytes = capture.Bytes;
             }
+        }
 
-            Directory.Delete(output, recursive: true);
+        void Delete()
+        {
+            if (Directory.Exists(output))
+            {
+                Directory.Delete(output, recursive: true);
+            }
+
+            File.Delete(plain);
         }
 
         void Compute()
@@ -66,15 +74,17 @@ internal static class CaptureComparison
 
                 file.Flush(flushToDisk: true);
             }
-
-            File.Delete(plain);
         }
 
         Capture();
         bool computeIsSlower = Seconds(Compute) > Seconds(Write);
+        Delete();
         session.Measure(new Comparison(
             $"capturing {what} to disk, {Sequences}×{Length}, {bytes >> 20} MiB",
-            computeIsSlower ? "computing alone" : "a plain write, synced", 0.8, Capture, computeIsSlower ? Compute : Write));
+            computeIsSlower ? "computing alone" : "a plain write, synced", 0.8, Capture, computeIsSlower ? Compute : Write)
+        {
+            Tidy = Delete,
+        });
     }
 
     private static double Seconds(Action action)

@@ -16,6 +16,9 @@ internal sealed record Comparison(string Work, string Against, double? Bar, Acti
 
     /// <summary>Bytes that must be read and the share of the measured bandwidth that we want; null for no such row.</summary>
     public (double Bytes, double Bar)? OfBandwidth { get; init; }
+
+    /// <summary>What follows each call of either side, and is not counted; null for nothing.</summary>
+    public Action? Tidy { get; init; }
 }
 
 /// <summary>One line of the table.</summary>

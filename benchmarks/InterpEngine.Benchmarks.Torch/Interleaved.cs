@@ -21,17 +21,21 @@ internal static class Interleaved
     public static bool CountsCpuTime { get; set; }
 
     /// <summary>Both medians, in seconds, of samples that fill about the given time.</summary>
-    public static (double Ours, double Theirs) Measure(Action ours, Action theirs, double seconds)
+    /// <param name="ours">One way.</param>
+    /// <param name="theirs">The other.</param>
+    /// <param name="seconds">How long to measure, at least.</param>
+    /// <param name="tidy">What follows each call of either and is not counted; null for nothing.</param>
+    public static (double Ours, double Theirs) Measure(Action ours, Action theirs, double seconds, Action? tidy = null)
     {
-        WarmUp(ours);
-        WarmUp(theirs);
-        int oursAtOnce = CallsInSample(ours), theirsAtOnce = CallsInSample(theirs);
+        WarmUp(ours, tidy);
+        WarmUp(theirs, tidy);
+        int oursAtOnce = CallsInSample(ours, tidy), theirsAtOnce = CallsInSample(theirs, tidy);
         List<double> oursTimes = [], theirsTimes = [];
         long begin = Stopwatch.GetTimestamp();
         while (oursTimes.Count < FewestRounds || Stopwatch.GetElapsedTime(begin).TotalSeconds < seconds)
         {
-            oursTimes.Add(Sample(ours, oursAtOnce));
-            theirsTimes.Add(Sample(theirs, theirsAtOnce));
+            oursTimes.Add(Sample(ours, oursAtOnce, tidy));
+            theirsTimes.Add(Sample(theirs, theirsAtOnce, tidy));
         }
 
         return (Median(oursTimes), Median(theirsTimes));
@@ -57,28 +61,36 @@ internal static class Interleaved
     }
 
     /// <summary>.NET compiles again, better, what has run often: where calls are short, that counts on either side.</summary>
-    private static void WarmUp(Action action)
+    private static void WarmUp(Action action, Action? tidy)
     {
         long begin = Stopwatch.GetTimestamp();
         do
         {
             action();
+            tidy?.Invoke();
         }
         while (Stopwatch.GetElapsedTime(begin).TotalSeconds < WarmUpSeconds);
     }
 
-    private static double Sample(Action action, int calls)
+    private static double Sample(Action action, int calls, Action? tidy = null)
     {
         // The other side's threads may still be spinning for work, and its data fill the caches: a pause, and a call that does not count.
         Thread.Sleep(5);
         action();
-        double begin = Now();
+        tidy?.Invoke();
+        double begin = Now(), tidying = 0;
         for (int i = 0; i < calls; i++)
         {
             action();
+            if (tidy is not null)
+            {
+                double done = Now();
+                tidy();
+                tidying += Now() - done;
+            }
         }
 
-        return (Now() - begin) / calls;
+        return (Now() - begin - tidying) / calls;
     }
 
     private static double Now()
@@ -96,10 +108,10 @@ internal static class Interleaved
     [DllImport("libc")]
     private static extern int clock_gettime(int clock, [Out] long[] secondsAndNanoseconds);
 
-    private static int CallsInSample(Action action)
+    private static int CallsInSample(Action action, Action? tidy = null)
     {
-        Sample(action, 1);
-        return (int)Math.Clamp(SampleSeconds / Sample(action, 1), 1, 1000);
+        Sample(action, 1, tidy);
+        return (int)Math.Clamp(SampleSeconds / Sample(action, 1, tidy), 1, 1000);
     }
 
     private static double Median(List<double> values)

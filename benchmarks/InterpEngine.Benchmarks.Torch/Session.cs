@@ -33,7 +33,7 @@ internal sealed class Session(double secondsEach, int threads) : IDisposable
 
     public void Measure(Comparison work)
     {
-        (double ours, double theirs) = Interleaved.Measure(work.Ours, work.Theirs, secondsEach);
+        (double ours, double theirs) = Interleaved.Measure(work.Ours, work.Theirs, secondsEach, work.Tidy);
         Add(new Result(work.Work, work.Against, ours, theirs, work.Bar));
         MeasurePeaks();
         if (work.OfPeak is { } peak)

@@ -9,10 +9,14 @@ namespace InterpEngine.Formats;
 /// </summary>
 internal sealed class AtomicFile : IDisposable
 {
+    /// <summary>Bytes after which the disk is set to work, so that little is left for <see cref="Commit"/> to wait for.</summary>
+    private const long FlushBytes = 16 << 20;
+
     private readonly string _path;
     private readonly string _folder;
     private readonly string _temporary;
     private readonly FileStream _stream;
+    private long _unflushed;
     private bool _closed;
 
     /// <summary>Begins a file that will stand at <paramref name="path"/> after <see cref="Commit"/>.</summary>
@@ -62,6 +66,11 @@ internal sealed class AtomicFile : IDisposable
         try
         {
             RandomAccess.Write(_stream.SafeFileHandle, bytes, offset);
+            if ((_unflushed += bytes.Length) >= FlushBytes && OperatingSystem.IsLinux())
+            {
+                Posix.BeginFlush(_stream.SafeFileHandle);
+                _unflushed = 0;
+            }
         }
         catch (Exception e) when (IsFileError(e))
         {

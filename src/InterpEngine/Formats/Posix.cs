@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Runtime.Versioning;
+using Microsoft.Win32.SafeHandles;
 
 namespace InterpEngine.Formats;
 
@@ -8,6 +9,9 @@ internal static unsafe partial class Posix
 {
     private const int InvalidArgument = 22;
     private const int ReadOnly = 0;
+
+    /// <summary>Linux's SYNC_FILE_RANGE_WRITE.</summary>
+    private const uint WriteRange = 2;
 
     /// <summary>Linux's MADV_WILLNEED: read these pages ahead.</summary>
     public const int WillNeed = 3;
@@ -20,6 +24,10 @@ internal static unsafe partial class Posix
     [LibraryImport("libc", EntryPoint = "madvise")]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     public static partial int Advise(void* address, nuint length, int advice);
+
+    /// <summary>Lets the kernel begin to write a file's changed pages to disk, and does not wait for it. A hint, as <see cref="Advise"/>.</summary>
+    [SupportedOSPlatform("linux")]
+    public static void BeginFlush(SafeFileHandle file) => _ = SyncFileRange(file, 0, 0, WriteRange);
 
     /// <summary>Forces a folder's list of names to disk, so that a rename in it survives a power cut.</summary>
     /// <exception cref="IOException">The disk refused.</exception>
@@ -56,6 +64,10 @@ internal static unsafe partial class Posix
     [LibraryImport("libc", EntryPoint = "fsync", SetLastError = true)]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     private static partial int Flush(int descriptor);
+
+    [LibraryImport("libc", EntryPoint = "sync_file_range")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static partial int SyncFileRange(SafeFileHandle file, long offset, long length, uint flags);
 
     [LibraryImport("libc", EntryPoint = "close")]
     [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]

@@ -23,10 +23,16 @@ public static class Narrowing
     /// <param name="scales">The tensor <see cref="ScaleName"/> beside it.</param>
     /// <param name="first">The first element, in row-major order.</param>
     /// <param name="count">How many.</param>
-    /// <exception cref="InvalidFileException">A file cannot be read, or has become shorter.</exception>
+    /// <exception cref="InvalidFileException">There is not a scale for every row, or the file cannot be read or has become shorter.</exception>
     internal static float[] Load(SafetensorsEntry entry, SafetensorsEntry scales, long first, int count)
     {
         int columns = (int)entry.Shape[^1];
+        if (scales.Type != SafetensorsType.F32 || scales.Count != entry.Count / columns)
+        {
+            throw new InvalidFileException(
+                entry.File.Path, $"{InputFile.Quote(scales.Name)} does not have a scale for every row", "Capture it again.");
+        }
+
         float[] factors = scales.ToSingles(first / columns, count / columns), values = new float[count];
         var stored = new sbyte[count];
         entry.File.Read(entry.Offset + first, MemoryMarshal.AsBytes(stored.AsSpan()));

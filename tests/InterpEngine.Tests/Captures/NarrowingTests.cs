@@ -132,13 +132,15 @@ public sealed class NarrowingTests
         byte[] stored = [.. Enumerable.Range(0, 12).Select(i => (byte)(i - 6))], scales = new byte[4 * sizeof(float)];
         new float[] { 1, 2, 0.5f, 3 }.CopyTo(MemoryMarshal.Cast<byte, float>(scales.AsSpan()));
         SafetensorsSamples.Write(
-            path, null, (new("a.scale", SafetensorsType.F32, [4]), scales), (new("a", SafetensorsType.I8, [4, 3]), stored));
+            path, null, (new("a.scale", SafetensorsType.F32, [4]), scales), (new("a", SafetensorsType.I8, [4, 3]), stored),
+            (new("b", SafetensorsType.I8, [3, 4]), stored));
         using SafetensorsFile file = SafetensorsFile.Open(path);
         SafetensorsEntry entry = file.Tensors["a"], beside = file.Tensors["a.scale"];
         Assert.Equal([-6, -4, -2, 0, 0.5f, 1], Narrowing.Load(entry, beside, 3, 6));
+        Assert.Throws<InvalidFileException>(() => Narrowing.Load(file.Tensors["b"], beside, 0, 4));
         using (var other = new FileStream(path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite))
         {
-            other.SetLength(other.Length - 4);
+            other.SetLength(entry.Offset + 8);
         }
 
         Assert.Equal([-6, -4, -2], Narrowing.Load(entry, beside, 3, 3));

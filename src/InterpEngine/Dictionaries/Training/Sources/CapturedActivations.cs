@@ -158,24 +158,12 @@ public sealed class CapturedActivations : IRowStream
         {
             int part = WidthOf(entry), width = Width + TargetWidth;
             float[] stored = entry.Type == SafetensorsType.I8
-                ? Integers(entry, (long)first * part, count * part)
+                ? Narrowing.Load(entry, Entry(Narrowing.ScaleName(entry.Name)), (long)first * part, count * part)
                 : entry.ToSingles((long)first * part, count * part);
             for (int i = 0; i < rows.Length; i++)
             {
                 stored.AsSpan(rows[i] * part, part).CopyTo(values.AsSpan(i * width + at));
             }
-        }
-
-        /// <summary>Integers times the scales of their rows, which are those along the last axis.</summary>
-        private float[] Integers(SafetensorsEntry entry, long first, int count)
-        {
-            SafetensorsEntry scales = Entry(Narrowing.ScaleName(entry.Name));
-            if (scales.Type != SafetensorsType.F32 || scales.Count != entry.Count / entry.Shape[^1])
-            {
-                throw Broken($"{InputFile.Quote(scales.Name)} does not have a scale for every row");
-            }
-
-            return Narrowing.Load(entry, scales, first, count);
         }
 
         private static int WidthOf(SafetensorsEntry entry) => (int)(entry.Count / Math.Max(1, entry.Shape[0]));
